@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    sie_dns_sensor::main()
+}

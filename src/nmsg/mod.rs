@@ -1,0 +1,37 @@
+//! NMSG, the container format of the passive DNS world, and dnsqr, its message type for DNS transactions.
+//!
+//! A file is containers back to back. A container is a 10-byte header and a protobuf `Nmsg`: payloads, their
+//! checksums, a sequence number where it travels by datagram. A payload is a vendor and type number, a time, and
+//! the bytes of a message; here that message is [`dnsqr::Dnsqr`].
+
+pub mod container;
+pub mod dnsqr;
+pub mod wire;
+
+use std::borrow::Cow;
+
+/// Vendor number of `base`, the public message types.
+pub const VENDOR_BASE: u32 = 1;
+/// Message type of dnsqr within [`VENDOR_BASE`].
+pub const MSGTYPE_DNSQR: u32 = 9;
+
+/// One record of a container (`NmsgPayload`), its message still encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload<'b> {
+    /// Vendor number.
+    pub vid: u32,
+    /// Message type, numbered by the vendor.
+    pub msgtype: u32,
+    /// Seconds since 1970.
+    pub time_sec: i64,
+    /// Nanoseconds past `time_sec`.
+    pub time_nsec: u32,
+    /// The encoded message.
+    pub message: Cow<'b, [u8]>,
+    /// Who collected it; 0 when not given.
+    pub source: u32,
+    /// Operator number; 0 when not given.
+    pub operator: u32,
+    /// Group number; 0 when not given.
+    pub group: u32,
+}

@@ -1,0 +1,51 @@
+//! Packet time.
+
+use std::time::Duration;
+
+/// Nanoseconds in a second.
+pub const NANOS: u64 = 1_000_000_000;
+
+/// A moment as captures give it: nanoseconds since 1970-01-01 00:00:00 UTC, until the year 2554.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// From whole seconds and the nanoseconds past them; more than a second of nanoseconds carries over, and
+    /// what lies beyond the range is its end.
+    pub fn new(seconds: u64, nanoseconds: u64) -> Timestamp {
+        Timestamp(seconds.saturating_mul(NANOS).saturating_add(nanoseconds))
+    }
+
+    /// From nanoseconds since 1970.
+    pub const fn from_nanos(nanos: u64) -> Timestamp {
+        Timestamp(nanos)
+    }
+
+    /// Nanoseconds since 1970.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970.
+    pub const fn seconds(self) -> u64 {
+        self.0 / NANOS
+    }
+
+    /// Nanoseconds past the whole second.
+    pub const fn subsec_nanos(self) -> u32 {
+        (self.0 % NANOS) as u32
+    }
+
+    /// How long ago `earlier` was; zero when it lies ahead (packets of a capture may be out of order).
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Timestamp;
+
+    fn add(self, later: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_add(u64::try_from(later.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
