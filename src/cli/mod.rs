@@ -1,3 +1,5 @@
 //! Command line.
 /// The program: parses the command line, runs the subcommand.
-pub fn main() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }
+pub fn main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}
