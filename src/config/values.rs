@@ -1,0 +1,565 @@
+//! The types of settings, and how each is read from its text. A parser gets a text that is not empty, without blanks
+//! around it, except where the table says that an empty text is a value.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::problem::{Fault, Remark};
+
+/// All that is wrong with one value.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Faults(pub(super) Vec<Fault>);
+
+impl From<Fault> for Faults {
+    fn from(fault: Fault) -> Faults {
+        Faults(vec![fault])
+    }
+}
+
+/// What a parser notes about a value that it accepts.
+pub(super) type Remarks = Vec<Remark>;
+
+/// What a number counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
+    /// Minutes.
+    Minutes,
+    /// Days.
+    Days,
+    /// 1024 bytes.
+    Kbytes,
+}
+
+impl Unit {
+    /// ` of seconds`, for messages.
+    pub(super) fn of(self) -> &'static str {
+        match self {
+            Unit::Count => "",
+            Unit::Seconds => " of seconds",
+            Unit::Milliseconds => " of milliseconds",
+            Unit::Minutes => " of minutes",
+            Unit::Days => " of days",
+            Unit::Kbytes => " of kilobytes",
+        }
+    }
+
+    /// How many of it the unit written as `suffix` is.
+    fn factor(self, suffix: &str) -> Option<u64> {
+        Some(match (self, suffix) {
+            (_, "") => 1,
+            (Unit::Seconds, "s" | "sec" | "secs" | "second" | "seconds") => 1,
+            (Unit::Seconds, "m" | "min" | "minutes") => 60,
+            (Unit::Seconds, "h") => 3600,
+            (Unit::Milliseconds, "ms") => 1,
+            (Unit::Milliseconds, "s") => 1000,
+            (Unit::Minutes, "m" | "min" | "minutes") => 1,
+            (Unit::Minutes, "h") => 60,
+            (Unit::Days, "d" | "day" | "days") => 1,
+            (Unit::Kbytes, "k" | "kb" | "kib") => 1,
+            (Unit::Kbytes, "m" | "mb" | "mib") => 1 << 10,
+            (Unit::Kbytes, "g" | "gb" | "gib") => 1 << 20,
+            _ => return None,
+        })
+    }
+
+    /// The number that somebody meant who wrote `+60` or `60s`.
+    fn meant(self, text: &str) -> Option<u64> {
+        let text = text.strip_prefix('+').unwrap_or(text).to_ascii_lowercase();
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (digits, suffix) = text.split_at_checked(digits)?;
+        digits.parse::<u64>().ok()?.checked_mul(self.factor(suffix.trim_start())?)
+    }
+}
+
+/// What a C `int` held, in which libnmsg kept its numbers.
+pub(super) const INT_MAX: u64 = 2_147_483_647;
+/// 8 EiB in kilobytes: in bytes it still is a u64.
+pub(super) const KBYTES_MAX: u64 = 1 << 43;
+
+/// Decimal digits within a range.
+fn whole(text: &str, unit: Unit, min: u64, max: u64, remarks: &mut Remarks) -> Result<u64, Faults> {
+    let range = (min, max);
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        let meant = unit.meant(text).filter(|number| (min..=max).contains(number));
+        return Err(Fault::NotNumber { unit, meant, range }.into());
+    }
+    match text.parse() {
+        Ok(number) if (min..=max).contains(&number) => {
+            if text.len() > 1 && text.starts_with('0') {
+                remarks.push(Remark::LeadingZero(number));
+            }
+            Ok(number)
+        }
+        _ => Err(Fault::OutOfRange { unit, range }.into()),
+    }
+}
+
+/// A number of things.
+pub(super) fn count(min: u64, max: u64) -> impl Fn(&str, &mut Remarks) -> Result<usize, Faults> {
+    move |text, remarks| {
+        let number = whole(text, Unit::Count, min, max, remarks)?;
+        usize::try_from(number).map_err(|_| Fault::OutOfRange { unit: Unit::Count, range: (min, max) }.into())
+    }
+}
+
+/// A time.
+pub(super) fn time(unit: Unit, min: u64, max: u64) -> impl Fn(&str, &mut Remarks) -> Result<Duration, Faults> {
+    move |text, remarks| {
+        let number = whole(text, unit, min, max, remarks)?;
+        Ok(match unit {
+            Unit::Milliseconds => Duration::from_millis(number),
+            Unit::Minutes => Duration::from_secs(number.saturating_mul(60)),
+            Unit::Days => Duration::from_secs(number.saturating_mul(86_400)),
+            _ => Duration::from_secs(number),
+        })
+    }
+}
+
+/// A size in kilobytes, given in bytes.
+pub(super) fn kbytes(min: u64, max: u64) -> impl Fn(&str, &mut Remarks) -> Result<u64, Faults> {
+    move |text, remarks| Ok(whole(text, Unit::Kbytes, min, max, remarks)?.saturating_mul(1024))
+}
+
+/// What `parse` makes of it; an empty text and zero are "off".
+pub(super) fn zero_is_off<T: Default + PartialEq>(
+    parse: impl Fn(&str, &mut Remarks) -> Result<T, Faults>,
+) -> impl Fn(&str, &mut Remarks) -> Result<Option<T>, Faults> {
+    move |text, remarks| match text {
+        "" => Ok(None),
+        _ => Ok(Some(parse(text, remarks)?).filter(|value| *value != T::default())),
+    }
+}
+
+/// What `parse` makes of it: a setting without a default, or with one that others decide.
+pub(super) fn optional<T>(
+    parse: impl Fn(&str, &mut Remarks) -> Result<T, Faults>,
+) -> impl Fn(&str, &mut Remarks) -> Result<Option<T>, Faults> {
+    move |text, remarks| parse(text, remarks).map(Some)
+}
+
+/// One of a few words, in any case.
+fn word<T: Copy>(text: &str, words: &'static str, known: &[(&str, T)]) -> Result<T, Faults> {
+    let found = known.iter().find(|(word, _)| text.eq_ignore_ascii_case(word));
+    found.map(|&(_, value)| value).ok_or_else(|| Fault::NotOneOf(words).into())
+}
+
+/// Yes or no.
+pub(super) fn boolean(text: &str, _: &mut Remarks) -> Result<bool, Faults> {
+    const KNOWN: [(&str, bool); 9] = [
+        ("yes", true),
+        ("true", true),
+        ("1", true),
+        ("on", true),
+        ("no", false),
+        ("false", false),
+        ("0", false),
+        ("off", false),
+        ("", false),
+    ];
+    word(text, "yes or no", &KNOWN)
+}
+
+/// Which queries are collected, by their RD bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureRd {
+    /// All.
+    Both,
+    /// Those whose RD bit is this.
+    Only(bool),
+}
+
+pub(super) fn capture_rd(text: &str, _: &mut Remarks) -> Result<CaptureRd, Faults> {
+    const KNOWN: [(&str, CaptureRd); 4] = [
+        ("0", CaptureRd::Only(false)),
+        ("1", CaptureRd::Only(true)),
+        ("both", CaptureRd::Both),
+        ("any", CaptureRd::Both),
+    ];
+    word(text, "0, 1 or both", &KNOWN)
+}
+
+/// What becomes a transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CaptureQr {
+    /// A query with its response, or what is left unmatched.
+    #[default]
+    Pair,
+    /// Every query by itself; responses are not used.
+    Queries,
+    /// Every response by itself; queries are not used.
+    Responses,
+}
+
+pub(super) fn capture_qr(text: &str, _: &mut Remarks) -> Result<CaptureQr, Faults> {
+    const KNOWN: [(&str, CaptureQr); 5] = [
+        ("0", CaptureQr::Queries),
+        ("1", CaptureQr::Responses),
+        ("pair", CaptureQr::Pair),
+        ("both", CaptureQr::Pair),
+        ("any", CaptureQr::Pair),
+    ];
+    word(text, "0 (queries), 1 (responses) or pair", &KNOWN)
+}
+
+/// How containers are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compress {
+    /// Not at all.
+    Off,
+    /// Always at this level of libdeflate, 1 to 12.
+    Level(u8),
+    /// At level 3, and faster while the compressing thread falls behind.
+    #[default]
+    Adaptive,
+}
+
+impl Compress {
+    /// The level to start with; `None` when off. 3: 160 MB/s at ratio 3.48 on one core (design.md, "Speed").
+    pub fn level(self) -> Option<u8> {
+        match self {
+            Compress::Off => None,
+            Compress::Level(level) => Some(level),
+            Compress::Adaptive => Some(3),
+        }
+    }
+}
+
+/// Also for the command line: `off`, a level from 1 to 12, or `adaptive`.
+pub(super) fn compress(text: &str, _: &mut Remarks) -> Result<Compress, Faults> {
+    match text.parse() {
+        Ok(level @ 1..=12) if text.bytes().all(|b| b.is_ascii_digit()) => Ok(Compress::Level(level)),
+        _ => word(
+            text,
+            "off, adaptive, or a level from 1 to 12",
+            &[("off", Compress::Off), ("adaptive", Compress::Adaptive)],
+        ),
+    }
+}
+
+/// How files travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// The rsync protocol over SSH.
+    #[default]
+    Rsync,
+    /// SFTP.
+    Sftp,
+}
+
+pub(super) fn transport(text: &str, _: &mut Remarks) -> Result<Transport, Faults> {
+    word(text, "rsync or sftp", &[("rsync", Transport::Rsync), ("sftp", Transport::Sftp)])
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Errors only.
+    Error,
+    /// And warnings.
+    Warning,
+    /// And what happened.
+    #[default]
+    Info,
+    /// And why.
+    Debug,
+}
+
+pub(super) fn log_level(text: &str, _: &mut Remarks) -> Result<LogLevel, Faults> {
+    const KNOWN: [(&str, LogLevel); 4] = [
+        ("error", LogLevel::Error),
+        ("warning", LogLevel::Warning),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+    ];
+    word(text, "error, warning, info or debug", &KNOWN)
+}
+
+/// Facility, and severity of informational lines, by their numbers in RFC 5424 §6.2.1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SyslogPriority {
+    /// 0 to 23.
+    pub facility: u8,
+    /// 0 (emergency) to 7 (debug).
+    pub severity: u8,
+}
+
+/// `FACILITY.SEVERITY` as logger(1) takes it.
+pub(super) fn syslog_priority(text: &str, _: &mut Remarks) -> Result<SyslogPriority, Faults> {
+    const FACILITIES: [&str; 24] = [
+        "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "", "",
+        "", "", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+    ];
+    const SEVERITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
+    let number = |names: &[&str], name: &str| {
+        let index = names.iter().position(|known| !name.is_empty() && known.eq_ignore_ascii_case(name));
+        index.and_then(|index| u8::try_from(index).ok())
+    };
+    let (facility, severity) = text.split_once('.').ok_or(Fault::NotPriority)?;
+    let severity = match severity {
+        "error" => "err", // older names that logger takes too
+        "warn" => "warning",
+        _ => severity,
+    };
+    match (number(&FACILITIES, facility), number(&SEVERITIES, severity)) {
+        (Some(facility), Some(severity)) => Ok(SyslogPriority { facility, severity }),
+        _ => Err(Fault::NotPriority.into()),
+    }
+}
+
+/// An interface to capture from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Whether it takes frames for other hosts too.
+    pub promiscuous: bool,
+}
+
+/// A comma list: `NAME[+]`; digits are the old snap length of the interface before them.
+pub(super) fn interfaces(text: &str, remarks: &mut Remarks) -> Result<Vec<Interface>, Faults> {
+    let mut interfaces: Vec<Interface> = Vec::new();
+    let mut faults = Vec::new();
+    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        let digits = item.bytes().all(|b| b.is_ascii_digit());
+        let name = item.strip_suffix('+').unwrap_or(item);
+        let known = interfaces.iter().any(|interface| interface.name == name);
+        match interfaces.last() {
+            Some(before) if digits => remarks.push(Remark::SnapLength(before.name.clone(), item.to_owned())),
+            None if digits => faults.push(Fault::SnapLengthFirst(item.to_owned())),
+            _ if !is_interface(name) => faults.push(Fault::NotInterface(item.to_owned())),
+            _ if known => faults.push(Fault::InterfaceTwice(name.to_owned())),
+            _ => interfaces.push(Interface { name: name.to_owned(), promiscuous: name.len() < item.len() }),
+        }
+    }
+    if interfaces.is_empty() && faults.is_empty() {
+        faults.push(Fault::EmptyList);
+    }
+    if faults.is_empty() { Ok(interfaces) } else { Err(Faults(faults)) }
+}
+
+/// What any kernel takes for a name; whether it exists is seen when it is opened.
+fn is_interface(name: &str) -> bool {
+    !name.is_empty() && name != "." && name != ".." && name.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
+}
+
+/// Where files are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubmitServer {
+    /// What the SRV records `_rsync._tcp.NAME` name.
+    Srv(String),
+    /// This host and port.
+    HostPort(String, u16),
+    /// A directory of this machine.
+    Dir(PathBuf),
+}
+
+impl Default for SubmitServer {
+    fn default() -> SubmitServer {
+        SubmitServer::Srv(String::new())
+    }
+}
+
+/// The port of `HOST:`, which the documents of the service name.
+const SUBMIT_PORT: u16 = 49222;
+
+/// `NAME`, `HOST:PORT`, `[V6]:PORT`, `HOST:` or `dir:/PATH`.
+pub(super) fn submit_server(text: &str, remarks: &mut Remarks) -> Result<SubmitServer, Faults> {
+    if let Some(dir) = text.strip_prefix("dir:") {
+        return path(dir, remarks).map(SubmitServer::Dir);
+    }
+    match text.parse() {
+        Ok(IpAddr::V4(address)) => {
+            return Err(Fault::NotServer(Some(format!("{address}:{SUBMIT_PORT}"))).into());
+        }
+        Ok(IpAddr::V6(address)) => {
+            return Err(Fault::NotServer(Some(format!("[{address}]:{SUBMIT_PORT}"))).into());
+        }
+        Err(_) => {}
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return if is_host(text) { Ok(SubmitServer::Srv(text.to_owned())) } else { Err(Fault::NotServer(None).into()) };
+    };
+    let port = match port {
+        "" => Some(SUBMIT_PORT),
+        _ => port.parse().ok().filter(|&number| number > 0 && !port.starts_with('+')),
+    };
+    let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = match v6 {
+        Some(address) => matches!(address.parse(), Ok(IpAddr::V6(_))).then_some(address),
+        None => is_host(host).then_some(host),
+    };
+    match (host, port) {
+        (Some(host), Some(port)) => Ok(SubmitServer::HostPort(host.to_owned(), port)),
+        _ => Err(Fault::NotServer(None).into()),
+    }
+}
+
+/// Letters, digits, hyphens and underscores between dots.
+fn is_host(host: &str) -> bool {
+    let labels = host.strip_suffix('.').unwrap_or(host);
+    let letter = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    host.len() <= 254
+        && labels.split('.').all(|l| !l.is_empty() && !l.starts_with('-') && l.len() < 64 && l.bytes().all(letter))
+}
+
+/// A path from the root on.
+pub(super) fn path(text: &str, _: &mut Remarks) -> Result<PathBuf, Faults> {
+    match text {
+        _ if text.contains(char::is_control) => Err(Fault::ControlCharacter.into()),
+        _ if text.starts_with('/') => Ok(text.into()),
+        _ => Err(Fault::NotAbsolute.into()),
+    }
+}
+
+/// A text that ends up in a path or command: `[A-Za-z0-9._-]+`, neither a directory nor an option.
+pub(super) fn identifier(text: &str, _: &mut Remarks) -> Result<String, Faults> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    match text.bytes().all(allowed) && !matches!(text, "" | "." | "..") && !text.starts_with('-') {
+        true => Ok(text.to_owned()),
+        false => Err(Fault::NotIdentifier.into()),
+    }
+}
+
+/// Any text on one line.
+pub(super) fn line(text: &str, _: &mut Remarks) -> Result<String, Faults> {
+    match text.contains(char::is_control) {
+        true => Err(Fault::ControlCharacter.into()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// An address.
+pub(super) fn address(text: &str, _: &mut Remarks) -> Result<IpAddr, Faults> {
+    text.parse().map_err(|_| Fault::NotAddress(text.to_owned()).into())
+}
+
+/// An address and a port.
+pub(super) fn socket_address(text: &str, _: &mut Remarks) -> Result<SocketAddr, Faults> {
+    text.parse().map_err(|_| Fault::NotSocketAddress.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(text: &str) -> Option<SubmitServer> {
+        submit_server(text, &mut Vec::new()).ok()
+    }
+
+    #[test]
+    fn booleans_are_the_words_listed_in_any_case() {
+        for text in ["yes", "TRUE", "1", "On"] {
+            assert_eq!(boolean(text, &mut Vec::new()), Ok(true));
+        }
+        for text in ["no", "False", "0", "OFF", ""] {
+            assert_eq!(boolean(text, &mut Vec::new()), Ok(false));
+        }
+        for text in ["2", "y", "enable", "yes!"] {
+            assert_eq!(boolean(text, &mut Vec::new()), Err(Fault::NotOneOf("yes or no").into()));
+        }
+    }
+
+    #[test]
+    fn numbers_are_decimal_and_the_cure_is_named() {
+        let says = |unit, text: &str| whole(text, unit, 1, 1000, &mut Vec::new()).unwrap_err().0[0].to_string();
+        assert_eq!(says(Unit::Seconds, "60s"), r#"not a whole number of seconds; write "60""#);
+        assert_eq!(says(Unit::Seconds, "5m"), r#"not a whole number of seconds; write "300""#);
+        assert_eq!(says(Unit::Kbytes, "1k"), r#"not a whole number of kilobytes; write "1""#);
+        assert_eq!(says(Unit::Count, "+7"), r#"not a whole number; write "7""#);
+        for text in ["-1", "0x10", "1e3", "é", "9999s", "99999999999999999999s"] {
+            assert_eq!(says(Unit::Seconds, text), "not a whole number of seconds; write one from 1 to 1000", "{text}");
+        }
+        for text in ["0", "1001", "99999999999999999999999"] {
+            assert_eq!(says(Unit::Count, text), "out of range; write a whole number from 1 to 1000");
+        }
+        let mut remarks = Vec::new();
+        assert_eq!(whole("060", Unit::Seconds, 1, 1000, &mut remarks), Ok(60));
+        assert_eq!(remarks, [Remark::LeadingZero(60)]);
+    }
+
+    #[test]
+    fn the_largest_size_is_a_number_of_bytes() {
+        assert_eq!(kbytes(0, KBYTES_MAX)("8796093022208", &mut Vec::new()), Ok(1 << 53));
+        assert_eq!(zero_is_off(kbytes(0, 9))("0", &mut Vec::new()), Ok(None));
+        assert_eq!(zero_is_off(kbytes(0, 9))("", &mut Vec::new()), Ok(None));
+    }
+
+    #[test]
+    fn what_libnmsg_took_silently_for_both_is_an_error() {
+        assert_eq!(capture_rd("ANY", &mut Vec::new()), Ok(CaptureRd::Both));
+        let faults = capture_rd("2", &mut Vec::new()).unwrap_err();
+        assert_eq!(faults.0[0].to_string(), "not a value of this setting; write 0, 1 or both");
+        assert!(capture_qr("2", &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn compression_is_off_a_level_or_adaptive() {
+        assert_eq!(compress("off", &mut Vec::new()), Ok(Compress::Off));
+        assert_eq!(compress("12", &mut Vec::new()), Ok(Compress::Level(12)));
+        for text in ["0", "13", "+3", "fast"] {
+            assert!(compress(text, &mut Vec::new()).is_err());
+        }
+    }
+
+    #[test]
+    fn interfaces_keep_their_promiscuous_flag_and_lose_their_snap_length() {
+        let mut remarks = Vec::new();
+        let listed = interfaces("eth0+,1522, eth1", &mut remarks).unwrap();
+        assert_eq!(listed[0], Interface { name: "eth0".into(), promiscuous: true });
+        assert_eq!(listed[1], Interface { name: "eth1".into(), promiscuous: false });
+        assert_eq!(remarks[0].to_string(), "snap length 1522 of eth0: accepted, unused");
+        let faults = interfaces("1522,eth0,a/b,eth0+,+", &mut remarks).unwrap_err();
+        assert_eq!(
+            faults.0,
+            [
+                Fault::SnapLengthFirst("1522".into()),
+                Fault::NotInterface("a/b".into()),
+                Fault::InterfaceTwice("eth0".into()),
+                Fault::NotInterface("+".into()),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_server_is_a_service_a_host_with_port_or_a_directory() {
+        let at = |host: &str, port| Some(SubmitServer::HostPort(host.into(), port));
+        assert_eq!(server("submit.sie-network.net"), Some(SubmitServer::Srv("submit.sie-network.net".into())));
+        assert_eq!(server("host:22"), at("host", 22));
+        assert_eq!(server("host:"), at("host", 49222));
+        assert_eq!(server("192.0.2.1:22"), at("192.0.2.1", 22));
+        assert_eq!(server("[2001:db8::1]:22"), at("2001:db8::1", 22));
+        assert_eq!(server("dir:/var/tmp"), Some(SubmitServer::Dir("/var/tmp".into())));
+        for text in
+            ["192.0.2.1", "2001:db8::1", "[::1]", "[host]:1", "a b", "host:0", "host:65536", "-o:1", "dir:x", ":1"]
+        {
+            assert_eq!(server(text), None, "{text}");
+        }
+        let faults = submit_server("2001:db8::1", &mut Vec::new()).unwrap_err();
+        assert_eq!(faults.0[0].to_string(), r#"an address needs a port; write "[2001:db8::1]:49222""#);
+    }
+
+    #[test]
+    fn texts_that_reach_paths_and_commands_are_tame() {
+        assert!(identifier("ch202", &mut Vec::new()).is_ok());
+        for text in ["..", ".", "a/b", "a b", "-o", "é"] {
+            assert!(identifier(text, &mut Vec::new()).is_err(), "{text}");
+        }
+        assert!(path("var/spool", &mut Vec::new()).is_err());
+        assert!(line("a\x1b", &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn syslog_priorities_have_their_rfc_numbers() {
+        assert_eq!(syslog_priority("local5.info", &mut Vec::new()), Ok(SyslogPriority { facility: 21, severity: 6 }));
+        for text in ["local5", "local8.info", ".info", "info.local5"] {
+            assert!(syslog_priority(text, &mut Vec::new()).is_err());
+        }
+    }
+}
