@@ -1,13 +1,26 @@
 //! UDP (RFC 768).
 
 use super::{Malformed, UDP, cursor::Cursor};
-use crate::nmsg::dnsqr::UdpChecksum;
 use std::net::IpAddr;
 
 /// Length of the header.
 pub const HEADER_LEN: usize = 8;
 /// Where the checksum stands in it.
 pub const CHECKSUM_AT: usize = 6;
+
+/// How the checksum of a datagram was; numbered as in dnsqr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum UdpChecksum {
+    /// It could not be computed.
+    Error = 0,
+    /// The field was zero.
+    Absent = 1,
+    /// Wrong.
+    Incorrect = 2,
+    /// Right.
+    Correct = 3,
+}
 
 /// A UDP header whose length is still to be believed.
 #[derive(Clone, Copy)]

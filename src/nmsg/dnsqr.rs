@@ -1,5 +1,7 @@
 //! dnsqr: a DNS transaction, or its unmatched half, as a protobuf message (vendor 1, type 9).
 
+pub use crate::decode::udp::UdpChecksum;
+
 /// What was seen of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -20,20 +22,6 @@ pub enum Type {
     UdpQueryOnly = 6,
     /// A response, where only responses are captured.
     UdpResponseOnly = 7,
-}
-
-/// How the UDP checksum of the response datagram was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum UdpChecksum {
-    /// It could not be computed.
-    Error = 0,
-    /// The field was zero.
-    Absent = 1,
-    /// Wrong.
-    Incorrect = 2,
-    /// Right.
-    Correct = 3,
 }
 
 /// A decoded dnsqr message; byte fields are borrowed from the payload. Absent optional fields are `None`.

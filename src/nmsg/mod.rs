@@ -6,7 +6,9 @@
 
 pub mod container;
 pub mod dnsqr;
+pub mod encode;
 pub mod wire;
+pub mod writer;
 
 use std::borrow::Cow;
 

@@ -1,0 +1,314 @@
+//! Datagrams that came in fragments (RFC 791 §3.2, RFC 8200 §4.5, RFC 5722).
+
+use super::{
+    packets::{Packets, Piece},
+    pool::{Chain, Pool},
+    slab::{NONE, Place, Queue, Queued, Slab},
+};
+use crate::{
+    decode::{Fragment, Packet},
+    time::Timestamp,
+};
+use hashbrown::{HashTable, hash_table::Entry as Slot};
+use std::{
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    time::Duration,
+};
+
+/// Fragments in one datagram: 64 KiB over the smallest links that matter (IPv4 with an MTU of 576) are 119.
+const PIECES_MAX: u32 = 128;
+
+const CHUNK: usize = 252;
+
+/// What the table may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Memory of all that waits.
+    pub bytes: usize,
+    /// How long a datagram's first fragment waits for the last.
+    pub lifetime: Duration,
+}
+
+/// Datagrams whose fragments have not all come, at most [`Limits::bytes`] of memory. When full, the oldest is given up.
+/// `now` is packet time.
+pub(super) struct Fragments {
+    limits: Limits,
+    datagrams: Slab<Datagram>,
+    order: Queue,
+    index: HashTable<u32>,
+    parts: Slab<Part>,
+    bytes: Pool<CHUNK>,
+    hasher: RandomState,
+}
+
+/// What makes fragments one datagram. IPv6 identifications are per pair of addresses; IPv4's per protocol too.
+type Key = (IpAddr, IpAddr, u32, u8);
+
+#[derive(Clone, Copy)]
+struct Datagram {
+    key: Key,
+    place: Place,
+    since: Timestamp,
+    /// First of the fragments, by offset.
+    first: u32,
+    count: u32,
+    /// Bytes of payload that have come.
+    have: u32,
+    /// Length of the whole payload, once the last fragment has come.
+    total: Option<u32>,
+    /// Overlapping fragments were seen, or it is not DNS: the rest is thrown away as it comes (RFC 5722 §4).
+    is_dead: bool,
+}
+
+impl Queued for Datagram {
+    fn place(&mut self) -> &mut Place {
+        &mut self.place
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Part {
+    /// The packet, header included.
+    packet: Chain,
+    protocol: u8,
+    payload_at: u32,
+    offset: u32,
+    time: Timestamp,
+    next: u32,
+}
+
+impl Part {
+    fn end(&self) -> u32 {
+        self.offset + (self.packet.len() as u32 - self.payload_at)
+    }
+}
+
+/// A datagram, whole again. Buffers are used again.
+#[derive(Default)]
+pub(super) struct Whole {
+    packets: Vec<u8>,
+    pieces: Vec<Piece>,
+    /// Protocol named by the first fragment.
+    pub(super) protocol: u8,
+    /// The payloads, put together.
+    pub(super) payload: Vec<u8>,
+}
+
+impl Whole {
+    pub(super) fn packets(&self) -> Packets<'_> {
+        Packets::new(&self.packets, &self.pieces)
+    }
+}
+
+/// What became of a fragment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It waits for the others.
+    Kept,
+    /// It was the last one missing.
+    Completed,
+    /// The same bytes at the same place had come before.
+    Duplicate,
+    /// It overlaps another, or contradicts its length: the datagram is given up.
+    Overlaps,
+    /// Its datagram was given up before.
+    Dead,
+}
+
+impl Fragments {
+    pub(super) fn new(limits: Limits) -> Fragments {
+        Fragments {
+            limits,
+            datagrams: Slab::new(),
+            order: Queue::new(),
+            index: HashTable::new(),
+            parts: Slab::new(),
+            bytes: Pool::new(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Datagrams that wait.
+    pub(super) fn len(&self) -> usize {
+        self.datagrams.len()
+    }
+
+    /// Memory in use.
+    pub(super) fn bytes(&self) -> usize {
+        self.datagrams.len() * (size_of::<Datagram>() + 2 * size_of::<u32>() + 2)
+            + self.parts.len() * (size_of::<Part>() + size_of::<u32>())
+            + self.bytes.bytes()
+    }
+
+    /// Takes a fragment. When it completes its datagram, that is put into `whole`.
+    pub(super) fn fragment(&mut self, packet: &Packet, fragment: Fragment, now: Timestamp, whole: &mut Whole) -> Taken {
+        let at = self.datagram(packet, fragment, now);
+        if self.datagrams[at].is_dead {
+            return Taken::Dead;
+        }
+        let end = fragment.offset + packet.payload.len() as u32;
+        let (before, next) = self.position(at, fragment.offset);
+        if self.is_duplicate(next, fragment.offset, packet) {
+            return Taken::Duplicate;
+        }
+        let overlaps = (before != NONE && self.parts[before].end() > fragment.offset)
+            || (next != NONE && end > self.parts[next].offset);
+        let datagram = &mut self.datagrams[at];
+        let total = if fragment.more { datagram.total } else { Some(end) };
+        let contradicts = match (datagram.total, total) {
+            (Some(old), Some(new)) => old != new || end > new,
+            (None, Some(_)) => next != NONE, // something stands behind the end
+            _ => false,
+        };
+        if overlaps || contradicts || datagram.count == PIECES_MAX {
+            self.kill(at);
+            return Taken::Overlaps;
+        }
+        datagram.total = total;
+        datagram.have += packet.payload.len() as u32;
+        datagram.count += 1;
+        self.insert(at, before, next, packet, fragment, now);
+        let datagram = &self.datagrams[at];
+        if datagram.total != Some(datagram.have) {
+            return Taken::Kept;
+        }
+        self.assemble(at, whole);
+        self.remove(at);
+        Taken::Completed
+    }
+
+    /// Forgets the fragments of this datagram, those that are still to come as well.
+    pub(super) fn refuse(&mut self, packet: &Packet, fragment: Fragment, now: Timestamp) {
+        let at = self.datagram(packet, fragment, now);
+        self.kill(at);
+    }
+
+    /// Gives up the oldest datagram if it has waited too long at `now`, or if the table is over its limit. Says which; to
+    /// be called until `None`.
+    #[inline]
+    pub(super) fn expire(&mut self, now: Timestamp) -> Option<Expired> {
+        let oldest = self.order.oldest()?;
+        let datagram = &self.datagrams[oldest];
+        let expired = if now.since(datagram.since) > self.limits.lifetime {
+            Expired::TimedOut
+        } else if self.bytes() > self.limits.bytes {
+            Expired::PushedOut
+        } else {
+            return None;
+        };
+        let expired = if datagram.is_dead { Expired::Dead } else { expired };
+        self.remove(oldest);
+        Some(expired)
+    }
+
+    /// The datagram's entry, made if there is none.
+    fn datagram(&mut self, packet: &Packet, fragment: Fragment, now: Timestamp) -> u32 {
+        let protocol = if packet.source.is_ipv4() { packet.protocol } else { 0 };
+        let key = (packet.source, packet.destination, fragment.id, protocol);
+        let hash = self.hasher.hash_one(key);
+        let (datagrams, hasher) = (&mut self.datagrams, &self.hasher);
+        match self.index.entry(hash, |&at| datagrams[at].key == key, |&at| hasher.hash_one(datagrams[at].key)) {
+            Slot::Occupied(slot) => *slot.get(),
+            Slot::Vacant(slot) => {
+                let place = Place::NOWHERE;
+                let entry =
+                    Datagram { key, place, since: now, first: NONE, count: 0, have: 0, total: None, is_dead: false };
+                let at = datagrams.insert(entry);
+                slot.insert(at);
+                self.order.push(datagrams, at);
+                at
+            }
+        }
+    }
+
+    /// The neighbours of a fragment: the last that starts before `offset`, the first that does not.
+    fn position(&self, at: u32, offset: u32) -> (u32, u32) {
+        let (mut before, mut next) = (NONE, self.datagrams[at].first);
+        while next != NONE && self.parts[next].offset < offset {
+            before = next;
+            next = self.parts[next].next;
+        }
+        (before, next)
+    }
+
+    /// Headers may differ (time to live); the payload counts.
+    fn is_duplicate(&self, other: u32, offset: u32, packet: &Packet) -> bool {
+        if other == NONE {
+            return false;
+        }
+        let part = &self.parts[other];
+        part.offset == offset
+            && part.packet.len() as u32 - part.payload_at == packet.payload.len() as u32
+            && self.bytes.slices(part.packet).flatten().skip(part.payload_at as usize).eq(packet.payload)
+    }
+
+    fn insert(&mut self, at: u32, before: u32, next: u32, packet: &Packet, fragment: Fragment, now: Timestamp) {
+        let mut chain = Chain::EMPTY;
+        self.bytes.append(&mut chain, packet.bytes);
+        let part = self.parts.insert(Part {
+            packet: chain,
+            protocol: packet.protocol,
+            payload_at: packet.payload_at() as u32,
+            offset: fragment.offset,
+            time: now,
+            next,
+        });
+        match before {
+            NONE => self.datagrams[at].first = part,
+            before => self.parts[before].next = part,
+        }
+    }
+
+    fn assemble(&self, at: u32, whole: &mut Whole) {
+        whole.packets.clear();
+        whole.payload.clear();
+        whole.pieces.clear();
+        let mut next = self.datagrams[at].first;
+        whole.protocol = if next == NONE { 0 } else { self.parts[next].protocol };
+        while next != NONE {
+            let part = &self.parts[next];
+            let start = whole.packets.len();
+            self.bytes.copy_to(part.packet, &mut whole.packets);
+            whole.payload.extend_from_slice(&whole.packets[start + part.payload_at as usize..]);
+            whole.pieces.push(Piece {
+                start: start as u32,
+                len: part.packet.len() as u32,
+                payload_at: part.payload_at,
+                offset: part.offset,
+                time: part.time,
+            });
+            next = part.next;
+        }
+    }
+
+    /// Throws away what the datagram holds, and remembers that it did.
+    fn kill(&mut self, at: u32) {
+        let datagram = &mut self.datagrams[at];
+        datagram.is_dead = true;
+        let mut next = std::mem::replace(&mut datagram.first, NONE);
+        while next != NONE {
+            let part = self.parts.remove(next);
+            self.bytes.release(part.packet);
+            next = part.next;
+        }
+    }
+
+    fn remove(&mut self, at: u32) {
+        self.kill(at);
+        self.order.remove(&mut self.datagrams, at);
+        let Datagram { key, .. } = self.datagrams.remove(at);
+        if let Ok(slot) = self.index.find_entry(self.hasher.hash_one(key), |&other| other == at) {
+            slot.remove();
+        }
+    }
+}
+
+/// Why a datagram was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expired {
+    TimedOut,
+    PushedOut,
+    /// It was given up, and counted, before.
+    Dead,
+}

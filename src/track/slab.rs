@@ -1,0 +1,120 @@
+//! Table entries by number, and the order they came in.
+
+use std::ops::{Index, IndexMut};
+
+/// No entry.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Entries numbered by 32 bits, numbers used again. Grows to the most that were ever held at once.
+pub(super) struct Slab<T> {
+    entries: Vec<T>,
+    free: Vec<u32>,
+}
+
+impl<T: Copy> Slab<T> {
+    pub(super) fn new() -> Slab<T> {
+        Slab { entries: Vec::new(), free: Vec::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
+    #[inline]
+    pub(super) fn insert(&mut self, entry: T) -> u32 {
+        if let Some(index) = self.free.pop() {
+            self.entries[index as usize] = entry;
+            return index;
+        }
+        self.entries.push(entry);
+        (self.entries.len() - 1) as u32
+    }
+
+    #[inline]
+    pub(super) fn remove(&mut self, index: u32) -> T {
+        self.free.push(index);
+        self.entries[index as usize]
+    }
+}
+
+impl<T> Index<u32> for Slab<T> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, index: u32) -> &T {
+        &self.entries[index as usize]
+    }
+}
+
+impl<T> IndexMut<u32> for Slab<T> {
+    #[inline]
+    fn index_mut(&mut self, index: u32) -> &mut T {
+        &mut self.entries[index as usize]
+    }
+}
+
+/// An entry that stands in a [`Queue`].
+pub(super) trait Queued: Copy {
+    /// Its place there.
+    fn place(&mut self) -> &mut Place;
+}
+
+/// An entry's neighbours in a [`Queue`].
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    older: u32,
+    newer: u32,
+}
+
+impl Place {
+    pub(super) const NOWHERE: Place = Place { older: NONE, newer: NONE };
+}
+
+/// The entries of a slab in the order they came.
+pub(super) struct Queue {
+    oldest: u32,
+    newest: u32,
+}
+
+impl Queue {
+    pub(super) fn new() -> Queue {
+        Queue { oldest: NONE, newest: NONE }
+    }
+
+    #[inline]
+    pub(super) fn oldest(&self) -> Option<u32> {
+        (self.oldest != NONE).then_some(self.oldest)
+    }
+
+    #[inline]
+    pub(super) fn push<T: Queued>(&mut self, slab: &mut Slab<T>, index: u32) {
+        *slab[index].place() = Place { older: self.newest, newer: NONE };
+        match self.newest {
+            NONE => self.oldest = index,
+            newest => slab[newest].place().newer = index,
+        }
+        self.newest = index;
+    }
+
+    #[inline]
+    pub(super) fn remove<T: Queued>(&mut self, slab: &mut Slab<T>, index: u32) {
+        let Place { older, newer } = *slab[index].place();
+        match older {
+            NONE => self.oldest = newer,
+            older => slab[older].place().newer = newer,
+        }
+        match newer {
+            NONE => self.newest = older,
+            newer => slab[newer].place().older = older,
+        }
+    }
+
+    /// Makes `index` the newest.
+    #[inline]
+    pub(super) fn renew<T: Queued>(&mut self, slab: &mut Slab<T>, index: u32) {
+        if self.newest != index {
+            self.remove(slab, index);
+            self.push(slab, index);
+        }
+    }
+}

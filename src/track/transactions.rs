@@ -1,0 +1,357 @@
+//! The query table: queries that wait for their response.
+
+use super::{
+    flow::Key,
+    packets::{Packets, Piece},
+    pool::{Chain, Pool},
+    slab::{NONE, Place, Queue, Queued, Slab},
+};
+use crate::{
+    decode::dns::{Question, rcode},
+    time::Timestamp,
+};
+use hashbrown::{HashTable, hash_table::Entry as Slot};
+use std::{
+    hash::{BuildHasher, RandomState},
+    ops::Range,
+    time::Duration,
+};
+
+/// Queries of one 6-tuple less its id that can wait at once; the oldest makes room. Real resolvers send a handful,
+/// over TCP a few dozen. It bounds what one response costs when somebody forges thousands of queries that are alike.
+pub const ALIKE_MAX: u32 = 256;
+
+/// Memory of an entry besides its packets: itself, its number in the free list and in the index.
+const ENTRY_BYTES: usize = size_of::<Entry>() + 2 * size_of::<u32>() + 2;
+
+/// Chunks for packets. A query over IPv4 is 70 to 90 bytes: two chunks.
+const CHUNK: usize = 44;
+
+/// What the table may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Queries.
+    pub queries: usize,
+    /// Bytes, all of the table's memory.
+    pub bytes: usize,
+    /// How long a query waits.
+    pub timeout: Duration,
+}
+
+/// Queries waiting for their response, at most [`Limits::queries`] and [`Limits::bytes`]. When full, the oldest leaves as
+/// an unanswered query. `now` is packet time. The index hashes what comes from the wire with std's keyed hash.
+pub(super) struct Transactions {
+    limits: Limits,
+    entries: Slab<Entry>,
+    order: Queue,
+    /// By flow, the oldest entry of each; later ones are chained to it.
+    index: HashTable<u32>,
+    packets: Pool<CHUNK>,
+    hasher: RandomState,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    key: Key,
+    id: u16,
+    time: Timestamp,
+    place: Place,
+    /// The next younger entry of the same flow.
+    next_alike: u32,
+    /// Of a flow's oldest entry: its youngest, and how many there are.
+    last_alike: u32,
+    count_alike: u32,
+    /// One packet, its question within it; or, if `is_listed`, several packets, the question, and length and time of
+    /// each packet.
+    blob: Chain,
+    question_at: u32,
+    question_len: u16,
+    is_listed: bool,
+    recursion_desired: bool,
+}
+
+impl Queued for Entry {
+    fn place(&mut self) -> &mut Place {
+        &mut self.place
+    }
+}
+
+/// A query out of the table. Buffers are used again.
+#[derive(Default)]
+pub(super) struct Query {
+    buffer: Vec<u8>,
+    pieces: Vec<Piece>,
+    question: Range<usize>,
+    pub(super) recursion_desired: bool,
+}
+
+impl Query {
+    pub(super) fn packets(&self) -> Packets<'_> {
+        Packets::new(&self.buffer, &self.pieces)
+    }
+
+    pub(super) fn question(&self) -> Option<Question<'_>> {
+        Question::from_bytes(self.buffer.get(self.question.clone())?)
+    }
+}
+
+/// Why the oldest query leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaves {
+    TimedOut,
+    PushedOut,
+}
+
+/// A query that waits, to be inserted.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) key: &'a Key,
+    pub(super) id: u16,
+    pub(super) recursion_desired: bool,
+    pub(super) question: Option<Question<'a>>,
+    pub(super) packets: Packets<'a>,
+}
+
+impl Transactions {
+    pub(super) fn new(limits: Limits) -> Transactions {
+        Transactions {
+            limits,
+            entries: Slab::new(),
+            order: Queue::new(),
+            index: HashTable::new(),
+            packets: Pool::new(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Queries in the table.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Memory in use.
+    pub(super) fn bytes(&self) -> usize {
+        self.entries.len() * ENTRY_BYTES + self.packets.bytes()
+    }
+
+    /// True when one more query of this flow would be one too many: [`Transactions::take_first`] comes first.
+    pub(super) fn is_crowded(&self, key: &Key) -> bool {
+        let hash = self.hasher.hash_one(key);
+        let entries = &self.entries;
+        self.index.find(hash, |&at| entries[at].key == *key).is_some_and(|&at| entries[at].count_alike >= ALIKE_MAX)
+    }
+
+    /// Adds a query. The table may be over its limits until [`Transactions::take_expired`] has been called.
+    pub(super) fn insert(&mut self, asked: Asked) {
+        let at = self.entries.insert(Entry {
+            key: *asked.key,
+            id: asked.id,
+            time: asked.packets.time(),
+            place: Place::NOWHERE,
+            next_alike: NONE,
+            last_alike: NONE,
+            count_alike: 1,
+            blob: Chain::EMPTY,
+            question_at: 0,
+            question_len: 0,
+            is_listed: false,
+            recursion_desired: asked.recursion_desired,
+        });
+        self.order.push(&mut self.entries, at);
+        self.store(at, asked);
+        self.link(at);
+    }
+
+    /// Copies what `asked` borrows into chunks.
+    fn store(&mut self, at: u32, asked: Asked) {
+        let entry = &mut self.entries[at];
+        let packets = asked.packets;
+        packets.bytes().for_each(|bytes| self.packets.append(&mut entry.blob, bytes));
+        let packets_len = entry.blob.len();
+        let question = asked.question.map_or(&[][..], |question| question.bytes());
+        entry.question_len = question.len() as u16;
+        // Nearly always the question is a stretch of the only packet.
+        if let [only] = packets.pieces()
+            && let Some(within) = find(&packets, only, question)
+        {
+            entry.question_at = within;
+            return;
+        }
+        entry.is_listed = true;
+        entry.question_at = packets_len as u32;
+        self.packets.append(&mut entry.blob, question);
+        for piece in packets.pieces() {
+            self.packets.append(&mut entry.blob, &piece.len.to_ne_bytes());
+            self.packets.append(&mut entry.blob, &piece.time.as_nanos().to_ne_bytes());
+        }
+    }
+
+    /// Makes the entry findable, behind the older ones of its flow.
+    fn link(&mut self, at: u32) {
+        let key = self.entries[at].key;
+        let hash = self.hasher.hash_one(key);
+        let (entries, hasher) = (&mut self.entries, &self.hasher);
+        match self.index.entry(hash, |&other| entries[other].key == key, |&other| hasher.hash_one(entries[other].key)) {
+            Slot::Vacant(slot) => {
+                slot.insert(at);
+                entries[at].last_alike = at;
+            }
+            Slot::Occupied(slot) => {
+                let first = *slot.get();
+                let last = std::mem::replace(&mut entries[first].last_alike, at);
+                entries[first].count_alike += 1;
+                entries[last].next_alike = at;
+            }
+        }
+    }
+
+    /// Removes the oldest query that this response answers: same flow, same id, same question to the byte. When one of
+    /// them has no question the rest decides, and only with a code that servers answer in that way.
+    pub(super) fn take(
+        &mut self,
+        key: &Key,
+        id: u16,
+        question: Option<Question>,
+        rcode: u8,
+        query: &mut Query,
+    ) -> bool {
+        let taken = self.remove_first(key, query, |table, entry| {
+            entry.id == id
+                && match (question, entry.question_len) {
+                    (Some(question), 1..) => table.asks(entry, question),
+                    _ => matches!(rcode, rcode::FORMERR | rcode::SERVFAIL | rcode::NOTIMP | rcode::REFUSED),
+                }
+        });
+        taken.is_some()
+    }
+
+    /// Removes the oldest query of a flow; its id.
+    pub(super) fn take_first(&mut self, key: &Key, query: &mut Query) -> Option<u16> {
+        self.remove_first(key, query, |_, _| true)
+    }
+
+    /// Removes the oldest query if it has waited too long at `now`, or if the table is over a limit. To be called until
+    /// it says `None`; more calls are harmless.
+    #[inline]
+    pub(super) fn take_expired(&mut self, now: Timestamp, query: &mut Query) -> Option<(Key, u16, Leaves)> {
+        let oldest = self.order.oldest()?;
+        let leaves = if now.since(self.entries[oldest].time) > self.limits.timeout {
+            Leaves::TimedOut
+        } else if self.len() > self.limits.queries || self.bytes() > self.limits.bytes {
+            Leaves::PushedOut
+        } else {
+            return None;
+        };
+        let (key, id) = self.take_oldest(query)?;
+        Some((key, id, leaves))
+    }
+
+    /// Removes the oldest query.
+    pub(super) fn take_oldest(&mut self, query: &mut Query) -> Option<(Key, u16)> {
+        let oldest = self.order.oldest()?;
+        let key = self.entries[oldest].key;
+        // The oldest of all is the oldest of its flow.
+        let id = self.take_first(&key, query)?;
+        Some((key, id))
+    }
+
+    fn remove_first(&mut self, key: &Key, query: &mut Query, wanted: impl Fn(&Parts, &Entry) -> bool) -> Option<u16> {
+        let hash = self.hasher.hash_one(key);
+        let parts = Parts { entries: &self.entries, packets: &self.packets };
+        let mut slot = self.index.find_entry(hash, |&at| parts.entries[at].key == *key).ok()?;
+        let first = *slot.get();
+        let (mut before, mut at) = (NONE, first);
+        while !wanted(&parts, &parts.entries[at]) {
+            before = at;
+            at = parts.entries[at].next_alike;
+            if at == NONE {
+                return None;
+            }
+        }
+        let Entry { next_alike: next, last_alike, count_alike, .. } = self.entries[at];
+        if before != NONE {
+            self.entries[before].next_alike = next;
+            self.entries[first].count_alike -= 1;
+            if next == NONE {
+                self.entries[first].last_alike = before;
+            }
+        } else if next != NONE {
+            *slot.get_mut() = next;
+            self.entries[next].last_alike = last_alike;
+            self.entries[next].count_alike = count_alike - 1;
+        } else {
+            slot.remove();
+        }
+        self.order.remove(&mut self.entries, at);
+        let entry = self.entries.remove(at);
+        self.load(&entry, query);
+        self.packets.release(entry.blob);
+        Some(entry.id)
+    }
+
+    /// Puts the bytes of an entry together again.
+    fn load(&self, entry: &Entry, query: &mut Query) {
+        query.buffer.clear();
+        self.packets.copy_to(entry.blob, &mut query.buffer);
+        query.recursion_desired = entry.recursion_desired;
+        let question_end = entry.question_at as usize + usize::from(entry.question_len);
+        query.question = entry.question_at as usize..question_end;
+        query.pieces.clear();
+        if !entry.is_listed {
+            let len = entry.blob.len() as u32;
+            query.pieces.push(Piece { start: 0, len, payload_at: 0, offset: 0, time: entry.time });
+            return;
+        }
+        let mut start = 0;
+        for record in query.buffer[question_end..].as_chunks::<PIECE_LEN>().0 {
+            let [l0, l1, l2, l3, time @ ..] = *record;
+            let len = u32::from_ne_bytes([l0, l1, l2, l3]);
+            let time = Timestamp::from_nanos(u64::from_ne_bytes(time));
+            query.pieces.push(Piece { start, len, payload_at: 0, offset: 0, time });
+            start += len;
+        }
+    }
+}
+
+/// Length and time of a packet as they stand in a blob.
+const PIECE_LEN: usize = size_of::<u32>() + size_of::<u64>();
+
+/// The table as a search sees it.
+struct Parts<'t> {
+    entries: &'t Slab<Entry>,
+    packets: &'t Pool<CHUNK>,
+}
+
+impl Parts<'_> {
+    /// Whether the entry's question is this one.
+    fn asks(&self, entry: &Entry, question: Question) -> bool {
+        let mut rest = question.bytes();
+        if rest.len() != usize::from(entry.question_len) {
+            return false;
+        }
+        let mut skip = entry.question_at as usize;
+        for slice in self.packets.slices(entry.blob) {
+            if skip >= slice.len() {
+                skip -= slice.len();
+                continue;
+            }
+            let len = (slice.len() - skip).min(rest.len());
+            if slice[skip..skip + len] != rest[..len] {
+                return false;
+            }
+            rest = &rest[len..];
+            skip = 0;
+            if rest.is_empty() {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// Where in the only packet of a datagram its question stands.
+fn find(packets: &Packets, only: &Piece, question: &[u8]) -> Option<u32> {
+    let packet = packets.buffer().get(only.start as usize..(only.start + only.len) as usize)?;
+    let at = only.payload_at as usize + crate::decode::udp::HEADER_LEN + crate::decode::dns::HEADER_LEN;
+    (packet.get(at..at + question.len())? == question).then_some(at as u32)
+}
