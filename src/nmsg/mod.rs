@@ -7,6 +7,7 @@
 pub mod container;
 pub mod dnsqr;
 pub mod encode;
+pub mod packets;
 pub mod wire;
 pub mod writer;
 
