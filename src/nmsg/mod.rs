@@ -7,7 +7,12 @@
 pub mod container;
 pub mod dnsqr;
 pub mod encode;
+mod input;
 pub mod packets;
+pub mod reader;
+mod reassembly;
+#[cfg(test)]
+pub(crate) mod samples;
 pub mod wire;
 pub mod writer;
 

@@ -1,0 +1,699 @@
+//! Containers in, payloads out: reads what any NMSG writer makes, and goes on after what none should have made.
+
+use std::borrow::Cow;
+use std::io::{self, Read};
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
+use libdeflater::Decompressor;
+use lru::LruCache;
+
+use super::Payload;
+use super::container::{
+    FLAG_FRAGMENT, FLAG_ZLIB, HEADER_LEN, INFLATED_MAX, MAGIC, READ_MAX, checksum,
+};
+use super::input::{Input, is_signature};
+use super::reassembly::Reassembly;
+use super::wire::{Fields, Malformed, Value, low_32};
+
+/// Writers whose sequence numbers are remembered.
+const WRITERS_MAX: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// The smallest payload: its four required fields (11 bytes) in a length-delimited field (2).
+const PAYLOAD_MIN: usize = 13;
+/// Deflate makes at most 258 bytes out of two bits (RFC 1951), so a longer declared length is a lie. Without this a
+/// few bytes could make the reader clear [`INFLATED_MAX`] bytes, once for every container.
+const INFLATE_RATIO_MAX: usize = 1032;
+
+/// What was read so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Containers that could be decoded; one that came as container fragments counts once.
+    pub containers: u64,
+    /// Payloads handed out.
+    pub payloads: u64,
+    /// Payloads dropped because their checksum was wrong.
+    pub crc_mismatch: u64,
+    /// Containers missing in the sequences of their writers.
+    pub lost_containers: u64,
+    /// Containers, or container fragments, that could not be decoded, were too long, or were cut.
+    pub malformed_containers: u64,
+    /// Containers whose fragments did not all come.
+    pub incomplete_fragments: u64,
+    /// Bytes that belong to no container.
+    pub skipped_bytes: u64,
+}
+
+/// What is wrong inside a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// It is not the protobuf message it should be.
+    Wire(Malformed),
+    /// The zlib stream is damaged, or inflates to another length than declared.
+    Zlib,
+    /// The declared length after inflation is more than [`INFLATED_MAX`], or more than deflate can make of the stream.
+    InflatedLength(u32),
+    /// A container fragment contradicts itself or the others of its container.
+    Fragment,
+    /// The reassembled container does not have the checksum that its fragments say.
+    FragmentChecksum,
+}
+
+impl From<Malformed> for Damage {
+    fn from(malformed: Malformed) -> Damage {
+        Damage::Wire(malformed)
+    }
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Damage::Wire(malformed) => malformed.fmt(f),
+            Damage::Zlib => f.write_str("its zlib stream is damaged"),
+            Damage::InflatedLength(len) => write!(f, "it cannot inflate to {len} bytes"),
+            Damage::Fragment => f.write_str("a container fragment contradicts the others"),
+            Damage::FragmentChecksum => {
+                f.write_str("the reassembled fragments have the wrong checksum")
+            }
+        }
+    }
+}
+
+/// Something that could not be read, and where. The reader goes on behind it.
+#[derive(Debug)]
+pub enum ReadError {
+    /// The stream failed; nothing more will come.
+    Io {
+        /// Where the reader was.
+        offset: u64,
+        /// Why.
+        error: io::Error,
+    },
+    /// No container stands at `offset`; the next one, if any, is `skipped` bytes further.
+    NotContainer {
+        /// Where the container should be.
+        offset: u64,
+        /// Bytes to the next container or the end.
+        skipped: u64,
+    },
+    /// A container says that its body is longer than [`READ_MAX`].
+    TooLong {
+        /// Where the container begins.
+        offset: u64,
+        /// The length it says.
+        len: u32,
+        /// Bytes to the next container or the end.
+        skipped: u64,
+    },
+    /// The file ends inside the container.
+    Cut {
+        /// Where the container begins.
+        offset: u64,
+    },
+    /// A container was skipped.
+    Malformed {
+        /// Where the container begins; for a reassembled one, its last fragment.
+        offset: u64,
+        /// What is wrong.
+        damage: Damage,
+    },
+    /// Payloads were dropped for their checksum; said once behind the last payload of the container.
+    Checksum {
+        /// Where the container begins.
+        offset: u64,
+        /// How many payloads.
+        payloads: u64,
+    },
+}
+
+impl std::fmt::Display for ReadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ReadError::Io { offset, error } => write!(f, "offset {offset}: cannot read: {error}"),
+            ReadError::NotContainer { offset, skipped } => {
+                write!(
+                    f,
+                    "offset {offset}: no NMSG container; skipped {skipped} bytes"
+                )
+            }
+            ReadError::TooLong {
+                offset,
+                len,
+                skipped,
+            } => write!(
+                f,
+                "offset {offset}: a container of {len} bytes, more than the {READ_MAX} allowed; skipped {skipped} bytes"
+            ),
+            ReadError::Cut { offset } => {
+                write!(f, "offset {offset}: the input ends inside this container")
+            }
+            ReadError::Malformed { offset, damage } => {
+                write!(f, "offset {offset}: malformed container skipped: {damage}")
+            }
+            ReadError::Checksum { offset, payloads } => {
+                write!(
+                    f,
+                    "offset {offset}: {payloads} payloads dropped for a wrong checksum"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for ReadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ReadError::Io { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Where the body of the open container is.
+enum Body {
+    /// In the input's window, behind the header.
+    Window(usize),
+    /// At the front of `Reader::inflated`.
+    Inflated(usize),
+    /// Reassembled, not compressed.
+    Reassembled(Vec<u8>),
+}
+
+/// Reads the payloads of a stream of containers. Its memory is bounded whatever the input says: a container of at most
+/// [`READ_MAX`] bytes, [`INFLATED_MAX`] bytes inflated, and as much in container fragments.
+pub struct Reader<R> {
+    input: Input<R>,
+    inflater: Decompressor,
+    inflated: Vec<u8>,
+    reassembly: Reassembly,
+    /// The next sequence number of each writer. When full, the writer silent for longest is forgotten, and its next
+    /// container begins anew.
+    sequences: LruCache<u64, u32>,
+    body: Body,
+    /// Bytes of the open container in the window.
+    open_len: usize,
+    /// Where the open container begins.
+    offset: u64,
+    payloads: Vec<Range<usize>>,
+    checksums: Vec<u32>,
+    /// Payloads of the open container that were looked at.
+    index: usize,
+    /// Payloads of the open container that were dropped.
+    dropped: u64,
+    finished: bool,
+    counts: Counts,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads from the beginning of `stream`; buffers by itself.
+    pub fn new(stream: R) -> Reader<R> {
+        Reader {
+            input: Input::new(stream),
+            inflater: Decompressor::new(),
+            inflated: Vec::new(),
+            reassembly: Reassembly::default(),
+            sequences: LruCache::new(WRITERS_MAX),
+            body: Body::Window(0),
+            open_len: 0,
+            offset: 0,
+            payloads: Vec::new(),
+            checksums: Vec::new(),
+            index: 0,
+            dropped: 0,
+            finished: false,
+            counts: Counts::default(),
+        }
+    }
+
+    /// What was read so far.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            incomplete_fragments: self.reassembly.incomplete(),
+            ..self.counts
+        }
+    }
+
+    /// The next payload; `None` at the end. An error is about one place in the input: call again, and it goes on
+    /// behind that place. Every error takes input with it, so this ends.
+    #[allow(clippy::should_implement_trait)] // it lends
+    pub fn next(&mut self) -> Result<Option<Payload<'_>>, ReadError> {
+        let range = loop {
+            if let Some(range) = self.next_in_container() {
+                break range;
+            }
+            if self.dropped > 0 {
+                let payloads = std::mem::take(&mut self.dropped);
+                return Err(ReadError::Checksum {
+                    offset: self.offset,
+                    payloads,
+                });
+            }
+            if self.finished {
+                return Ok(None);
+            }
+            self.open_container()?;
+        };
+        self.counts.payloads += 1;
+        // It was decoded before, when the container was opened, so this does not fail.
+        Ok(decode_payload(self.body().get(range).unwrap_or_default()).ok())
+    }
+
+    fn body(&self) -> &[u8] {
+        locate(&self.body, &self.input, &self.inflated)
+    }
+
+    /// Where the next payload of the open container is that has the right checksum, or none.
+    fn next_in_container(&mut self) -> Option<Range<usize>> {
+        loop {
+            let range = self.payloads.get(self.index)?.clone();
+            let expected = self.checksums.get(self.index).copied();
+            self.index += 1;
+            let payload = decode_payload(self.body().get(range.clone())?).ok()?;
+            if expected.is_none_or(|expected| expected == checksum(&payload.message)) {
+                return Some(range);
+            }
+            self.dropped += 1;
+            self.counts.crc_mismatch += 1;
+        }
+    }
+
+    /// Reads the next container; afterwards its payloads are listed, or there are none.
+    fn open_container(&mut self) -> Result<(), ReadError> {
+        self.payloads.clear();
+        self.checksums.clear();
+        self.index = 0;
+        self.input.consume(std::mem::take(&mut self.open_len));
+        let offset = self.input.offset();
+        self.offset = offset;
+        let Some((flags, len)) = self.header()? else {
+            return Ok(());
+        };
+        self.open_len = HEADER_LEN + len;
+        if let Err(error) = self.input.fill(self.open_len) {
+            return Err(self.failed(error));
+        }
+        if self.input.held().len() < self.open_len {
+            self.finished = true;
+            self.counts.malformed_containers += 1;
+            return Err(ReadError::Cut { offset });
+        }
+        self.unpack(flags, len).map_err(|damage| {
+            self.payloads.clear();
+            self.counts.malformed_containers += 1;
+            ReadError::Malformed { offset, damage }
+        })
+    }
+
+    /// Flags and body length of the container at the front of the window; none at the end.
+    fn header(&mut self) -> Result<Option<(u8, usize)>, ReadError> {
+        let offset = self.offset;
+        let held = match self.input.fill(HEADER_LEN) {
+            Ok(held) => held,
+            Err(error) => return Err(self.failed(error)),
+        };
+        if held.is_empty() {
+            self.finished = true;
+            return Ok(None);
+        }
+        let Some(&[_, _, _, _, flags, _, a, b, c, d]) = held.first_chunk::<HEADER_LEN>() else {
+            if MAGIC.starts_with(held) || held.starts_with(&MAGIC) {
+                self.finished = true;
+                self.counts.malformed_containers += 1;
+                return Err(ReadError::Cut { offset });
+            }
+            let skipped = self.skip()?;
+            return Err(ReadError::NotContainer { offset, skipped });
+        };
+        if !is_signature(held) {
+            let skipped = self.skip()?;
+            return Err(ReadError::NotContainer { offset, skipped });
+        }
+        let len = u32::from_be_bytes([a, b, c, d]);
+        match usize::try_from(len) {
+            Ok(body_len) if body_len <= READ_MAX => Ok(Some((flags, body_len))),
+            _ => {
+                self.counts.malformed_containers += 1;
+                let skipped = self.skip()?;
+                Err(ReadError::TooLong {
+                    offset,
+                    len,
+                    skipped,
+                })
+            }
+        }
+    }
+
+    fn skip(&mut self) -> Result<u64, ReadError> {
+        let skipped = self
+            .input
+            .seek_container()
+            .map_err(|error| self.failed(error))?;
+        self.counts.skipped_bytes += skipped;
+        Ok(skipped)
+    }
+
+    fn failed(&mut self, error: io::Error) -> ReadError {
+        self.finished = true;
+        ReadError::Io {
+            offset: self.input.offset(),
+            error,
+        }
+    }
+
+    /// Undoes fragmentation and compression and lists the payloads.
+    fn unpack(&mut self, flags: u8, len: usize) -> Result<(), Damage> {
+        self.body = Body::Window(len);
+        if flags & FLAG_FRAGMENT != 0 {
+            let held = self.input.held().get(HEADER_LEN..).unwrap_or_default();
+            match self.reassembly.add(held.get(..len).unwrap_or_default())? {
+                Some(whole) => self.body = Body::Reassembled(whole),
+                None => return Ok(()),
+            }
+        }
+        if flags & FLAG_ZLIB != 0 {
+            let compressed = locate(&self.body, &self.input, &[]);
+            let len = inflate(&mut self.inflater, &mut self.inflated, compressed)?;
+            self.body = Body::Inflated(len);
+        }
+        self.survey()
+    }
+}
+
+impl<R: Read> Reader<R> {
+    /// Lists payloads and checksums. All payloads must decode, as in every protobuf reader: else none is used.
+    fn survey(&mut self) -> Result<(), Damage> {
+        let body = locate(&self.body, &self.input, &self.inflated);
+        let mut fields = Fields::new(body);
+        let (mut sequence, mut sequence_id) = (None, 0);
+        while let Some(field) = fields.next() {
+            match field? {
+                (1, value) => {
+                    let bytes = value.bytes()?;
+                    decode_payload(bytes)?;
+                    let end = body.len() - fields.rest().len();
+                    self.payloads.push(end - bytes.len()..end);
+                }
+                (2, value) => collect_checksums(value, &mut self.checksums)?,
+                (3, value) => sequence = Some(value.u32()?),
+                (4, value) => sequence_id = value.u64()?,
+                _ => {}
+            }
+        }
+        self.counts.containers += 1;
+        if let Some(sequence) = sequence {
+            self.counts.lost_containers += gap(&mut self.sequences, sequence_id, sequence);
+        }
+        Ok(())
+    }
+}
+
+/// Keeps no more checksums than a container can have payloads.
+fn collect_checksums(value: Value<'_>, checksums: &mut Vec<u32>) -> Result<(), Malformed> {
+    value.extend_varints(checksums, low_32)?;
+    checksums.truncate(INFLATED_MAX / PAYLOAD_MIN);
+    Ok(())
+}
+
+fn locate<'r, R: Read>(body: &'r Body, input: &'r Input<R>, inflated: &'r [u8]) -> &'r [u8] {
+    match body {
+        Body::Window(len) => input
+            .held()
+            .get(HEADER_LEN..)
+            .and_then(|rest| rest.get(..*len))
+            .unwrap_or_default(),
+        Body::Inflated(len) => inflated.get(..*len).unwrap_or_default(),
+        Body::Reassembled(bytes) => bytes,
+    }
+}
+
+/// Inflates a body with the zlib flag to the front of `out`, which only ever grows; returns the length.
+fn inflate(inflater: &mut Decompressor, out: &mut Vec<u8>, body: &[u8]) -> Result<usize, Damage> {
+    let (declared, stream) = body.split_first_chunk().ok_or(Malformed::Cut)?;
+    let declared = u32::from_be_bytes(*declared);
+    let len = usize::try_from(declared).map_err(|_| Damage::InflatedLength(declared))?;
+    if len > INFLATED_MAX || len / INFLATE_RATIO_MAX > stream.len() {
+        return Err(Damage::InflatedLength(declared));
+    }
+    if out.len() < len {
+        out.resize(len, 0);
+    }
+    let target = out.get_mut(..len).unwrap_or_default();
+    match inflater.zlib_decompress(stream, target) {
+        Ok(inflated) if inflated == len => Ok(len),
+        _ => Err(Damage::Zlib),
+    }
+}
+
+/// How many containers are missing before this one. One that comes late, or again, is none missing: it was counted
+/// when the gap was seen, and the expectation stays.
+fn gap(sequences: &mut LruCache<u64, u32>, id: u64, sequence: u32) -> u64 {
+    let next = sequence.wrapping_add(1);
+    let Some(expected) = sequences.get_mut(&id) else {
+        sequences.put(id, next);
+        return 0;
+    };
+    let missing = sequence.wrapping_sub(*expected);
+    if missing > u32::MAX / 2 {
+        return 0;
+    }
+    *expected = next;
+    u64::from(missing)
+}
+
+/// Decodes an `NmsgPayload`; its four required fields must be there.
+fn decode_payload(bytes: &[u8]) -> Result<Payload<'_>, Malformed> {
+    let (mut vid, mut msgtype, mut time_sec, mut time_nsec) = (None, None, None, None);
+    let (mut message, mut source, mut operator, mut group) = (&[][..], 0, 0, 0);
+    for field in Fields::new(bytes) {
+        let (number, value) = field?;
+        match number {
+            1 => vid = Some(value.u32()?),
+            2 => msgtype = Some(value.u32()?),
+            3 => time_sec = Some(value.i64()?),
+            4 => time_nsec = Some(value.fixed32()?),
+            5 => message = value.bytes()?,
+            7 => source = value.u32()?,
+            8 => operator = value.u32()?,
+            9 => group = value.u32()?,
+            _ => {}
+        }
+    }
+    Ok(Payload {
+        vid: vid.ok_or(Malformed::Missing(1))?,
+        msgtype: msgtype.ok_or(Malformed::Missing(2))?,
+        time_sec: time_sec.ok_or(Malformed::Missing(3))?,
+        time_nsec: time_nsec.ok_or(Malformed::Missing(4))?,
+        message: Cow::Borrowed(message),
+        source,
+        operator,
+        group,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nmsg::container::WRITE_MAX;
+    use crate::nmsg::samples::{self, container, nmsg};
+
+    /// Everything of a stream: the messages of its payloads, what was wrong, the counts.
+    fn read_all(bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<ReadError>, Counts) {
+        let mut reader = Reader::new(bytes);
+        let (mut messages, mut errors) = (Vec::new(), Vec::new());
+        loop {
+            match reader.next() {
+                Ok(Some(payload)) => messages.push(payload.message.into_owned()),
+                Ok(None) => return (messages, errors, reader.counts()),
+                Err(error) => errors.push(error),
+            }
+        }
+    }
+
+    fn words(words: &[&str]) -> Vec<Vec<u8>> {
+        words.iter().map(|word| word.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn plain_and_compressed_containers_read_the_same() {
+        let body = nmsg(&["one", "two"]).encoded();
+        let mut bytes = container(0, &body);
+        bytes.extend(container(FLAG_ZLIB, &samples::zlib(&body)));
+        let (messages, errors, counts) = read_all(&bytes);
+        assert_eq!(messages, words(&["one", "two", "one", "two"]));
+        assert!(errors.is_empty());
+        assert_eq!(
+            counts,
+            Counts {
+                containers: 2,
+                payloads: 4,
+                ..Counts::default()
+            }
+        );
+    }
+
+    #[test]
+    fn absent_checksums_pass_and_wrong_ones_drop_the_payload() {
+        let mut absent = nmsg(&["one", "two"]);
+        absent.payload_crcs.clear();
+        let mut wrong = nmsg(&["bad", "good"]);
+        wrong.payload_crcs[0] ^= 1;
+        let bytes = [
+            container(0, &absent.encoded()),
+            container(0, &wrong.encoded()),
+        ]
+        .concat();
+        let (messages, errors, counts) = read_all(&bytes);
+        assert_eq!(messages, words(&["one", "two", "good"]));
+        let offset = u64::try_from(container(0, &absent.encoded()).len()).unwrap();
+        assert!(
+            matches!(errors[..], [ReadError::Checksum { offset: at, payloads: 1 }] if at == offset)
+        );
+        assert_eq!((counts.crc_mismatch, counts.payloads), (1, 3));
+    }
+
+    #[test]
+    fn container_fragments_of_a_compressed_container_are_put_together() {
+        let body = samples::zlib(&nmsg(&["one", "two"]).encoded());
+        let crc = Some(checksum(&body));
+        let (front, back) = body.split_at(10);
+        let flags = FLAG_FRAGMENT | FLAG_ZLIB;
+        let mut bytes = container(flags, &samples::fragment(5, 1, 1, back, crc));
+        bytes.extend(container(
+            FLAG_FRAGMENT,
+            &samples::fragment(6, 0, 1, front, crc),
+        ));
+        bytes.extend(container(flags, &samples::fragment(5, 0, 1, front, crc)));
+        let (messages, errors, counts) = read_all(&bytes);
+        assert_eq!(messages, words(&["one", "two"]));
+        assert!(errors.is_empty());
+        assert_eq!((counts.containers, counts.incomplete_fragments), (1, 1));
+    }
+
+    #[test]
+    fn bytes_between_containers_are_skipped_and_their_offset_said() {
+        let good = container(0, &nmsg(&["one"]).encoded());
+        let mut bytes = good.clone();
+        bytes.extend(b"garbage NMSG\x00\x01 more");
+        bytes.extend(&good);
+        let (messages, errors, counts) = read_all(&bytes);
+        assert_eq!(messages, words(&["one", "one"]));
+        let expected = u64::try_from(good.len()).unwrap();
+        assert!(
+            matches!(errors[..], [ReadError::NotContainer { offset, skipped: 19 }] if offset == expected),
+            "{errors:?}"
+        );
+        assert_eq!(counts.skipped_bytes, 19);
+    }
+
+    #[test]
+    fn a_malformed_container_is_skipped_by_its_length() {
+        let mut bytes = container(0, b"\x0b nonsense");
+        bytes.extend(container(0, &nmsg(&["one"]).encoded()));
+        let (messages, errors, counts) = read_all(&bytes);
+        assert_eq!(messages, words(&["one"]));
+        let damage = Damage::Wire(Malformed::WireType);
+        assert!(
+            matches!(errors[..], [ReadError::Malformed { offset: 0, damage: d }] if d == damage)
+        );
+        assert_eq!((counts.malformed_containers, counts.skipped_bytes), (1, 0));
+    }
+
+    #[test]
+    fn a_cut_at_every_length_is_an_error_and_never_a_panic() {
+        let good = container(FLAG_ZLIB, &samples::zlib(&nmsg(&["one", "two"]).encoded()));
+        for len in 1..good.len() {
+            let bytes = [&good, &good[..len]].concat();
+            let (messages, errors, _) = read_all(&bytes);
+            assert_eq!(messages.len(), 2);
+            let offset = u64::try_from(good.len()).unwrap();
+            assert!(
+                matches!(errors[..], [ReadError::Cut { offset: at }] if at == offset),
+                "{len}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_flipped_byte_leaves_the_container_behind_readable() {
+        let good = container(0, &nmsg(&["one", "two"]).encoded());
+        for index in 0..good.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut bad = good.clone();
+                bad[index] ^= flip;
+                let bytes = [&bad[..], &good, &good].concat();
+                let (messages, _, counts) = read_all(&bytes);
+                let cut = (6..10).contains(&index); // a wrong length may swallow what follows
+                assert!(cut || messages.len() >= 4, "{index} {flip}: {counts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_beyond_the_limits_are_refused() {
+        let mut bytes = b"NMSG\x00\x02\xff\xff\xff\xff".to_vec();
+        bytes.extend(container(FLAG_ZLIB, &[255, 0, 0, 0, 0x78, 0x9c]));
+        bytes.extend(container(FLAG_ZLIB, &[0, 255, 0, 0, 0x78, 0x9c]));
+        let mut short = samples::zlib(&nmsg(&["one"]).encoded());
+        short[3] += 1;
+        bytes.extend(container(FLAG_ZLIB, &short));
+        bytes.extend(container(FLAG_ZLIB, &[0, 0]));
+        bytes.extend(container(0, &nmsg(&["one"]).encoded()));
+        let (messages, errors, counts) = read_all(&bytes);
+        assert_eq!(messages, words(&["one"]));
+        let said: Vec<String> = errors.iter().map(ReadError::to_string).collect();
+        assert!(said[0].contains("4294967295"), "{said:?}");
+        assert!(
+            said[1].contains("4278190080") && said[2].contains("16711680"),
+            "{said:?}"
+        );
+        assert!(
+            said[3].contains("zlib") && said[4].contains("inside a field"),
+            "{said:?}"
+        );
+        assert_eq!(counts.malformed_containers, 5);
+    }
+
+    #[test]
+    fn the_largest_body_is_read() {
+        let big = "x".repeat(2 * WRITE_MAX - 100);
+        let (messages, errors, _) = read_all(&container(0, &nmsg(&[&big]).encoded()));
+        assert_eq!((messages.len(), errors.len()), (1, 0));
+    }
+
+    #[test]
+    fn gaps_in_a_sequence_are_lost_containers_of_that_writer() {
+        let mut bytes = Vec::new();
+        for (id, sequence) in [(1, 5), (2, 100), (1, 6), (1, 9), (2, 101), (1, 7), (1, 10)] {
+            let mut body = nmsg(&["x"]);
+            (body.sequence, body.sequence_id) = (Some(sequence), Some(id));
+            bytes.extend(container(0, &body.encoded()));
+        }
+        assert_eq!(read_all(&bytes).2.lost_containers, 2);
+    }
+
+    #[test]
+    fn a_sequence_wraps_without_loss() {
+        let mut sequences = LruCache::new(WRITERS_MAX);
+        assert_eq!(gap(&mut sequences, 1, u32::MAX), 0);
+        assert_eq!(gap(&mut sequences, 1, 0), 0);
+        for id in 0..5000 {
+            gap(&mut sequences, id, 0);
+        }
+        assert_eq!(sequences.len(), 1024);
+    }
+
+    #[test]
+    fn a_stream_that_fails_is_said_once() {
+        struct Failing;
+        impl Read for Failing {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("worn out"))
+            }
+        }
+        let mut reader = Reader::new(Failing);
+        assert_eq!(
+            reader.next().unwrap_err().to_string(),
+            "offset 0: cannot read: worn out"
+        );
+        assert!(matches!(reader.next(), Ok(None)));
+    }
+}
