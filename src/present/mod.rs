@@ -1,1 +1,26 @@
-//! present
+//! From payloads to people: the text and JSON forms of NMSG payloads, equal to libnmsg's byte for byte.
+//!
+//! Writers put one payload each, to the end of a buffer. Both read the DNS messages inside with
+//! [`message`], whose records [`rdata`] and [`edns`] print; [`names`] knows what numbers are called. Whatever a payload
+//! holds, writing it never fails, and no control byte from the wire reaches the output.
+
+mod cursor;
+pub mod edns;
+pub mod message;
+pub mod names;
+mod numbers;
+pub mod rdata;
+mod svcb;
+
+
+/// What stands where bytes do not have the form their type asks for.
+const PARSE_ERROR: &[u8] = b" ### PARSE ERROR ###";
+
+/// Appends formatted text to a `Vec<u8>`, which cannot fail.
+macro_rules! put {
+    ($out:expr, $($text:tt)*) => {{
+        use std::io::Write;
+        let _ = write!($out, $($text)*);
+    }};
+}
+use put;
