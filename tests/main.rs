@@ -1,1 +1,3 @@
-fn _x() {}
+//! One binary for all tests of behaviour.
+
+mod present;

@@ -104,8 +104,16 @@ impl<'b> Message<'b> {
         let mut field = || header.u16().ok_or(Malformed::Header);
         let (id, flags) = (field()?, field()?);
         let counts = [field()?, field()?, field()?, field()?];
-        let mut message = Message { id, flags, rcode: flags & 0x0f, ..Message::default() };
-        let mut reader = Reader { bytes, at: HEADER_LEN };
+        let mut message = Message {
+            id,
+            flags,
+            rcode: flags & 0x0f,
+            ..Message::default()
+        };
+        let mut reader = Reader {
+            bytes,
+            at: HEADER_LEN,
+        };
         message.fill(&mut reader, counts)?;
         Ok(message)
     }
@@ -123,9 +131,12 @@ impl<'b> Message<'b> {
                 self.question.push(question);
             }
         }
-        for (count, section) in [(answers, Section::Answer), (authorities, Section::Authority)]
-            .into_iter()
-            .chain([(additionals, Section::Additional)])
+        for (count, section) in [
+            (answers, Section::Answer),
+            (authorities, Section::Authority),
+        ]
+        .into_iter()
+        .chain([(additionals, Section::Additional)])
         {
             for _ in 0..count {
                 if reader.is_done() {
@@ -139,7 +150,16 @@ impl<'b> Message<'b> {
 
     fn add(&mut self, section: Section, record: Record<'b>) {
         match (record, section) {
-            (Record { rrtype: TYPE_OPT, class, ttl, rdata: Cow::Borrowed(rdata), .. }, _) => {
+            (
+                Record {
+                    rrtype: TYPE_OPT,
+                    class,
+                    ttl,
+                    rdata: Cow::Borrowed(rdata),
+                    ..
+                },
+                _,
+            ) => {
                 self.set_edns(class, ttl, Some(rdata));
             }
             (record, Section::Answer) => self.answer.push(record),
@@ -152,7 +172,12 @@ impl<'b> Message<'b> {
     fn set_edns(&mut self, size: u16, ttl: u32, options: Option<&'b [u8]>) {
         let [extended, version, flags @ ..] = ttl.to_be_bytes();
         self.rcode = (self.flags & 0x0f) | u16::from(extended) << 4;
-        self.edns = Some(Edns { size, version, flags: u16::from_be_bytes(flags), options });
+        self.edns = Some(Edns {
+            size,
+            version,
+            flags: u16::from_be_bytes(flags),
+            options,
+        });
     }
 
     /// Number of the operation.
@@ -162,10 +187,20 @@ impl<'b> Message<'b> {
 
     /// The flags that are set, by name, in the order of the header.
     pub fn flag_names(&self) -> impl Iterator<Item = &'static str> {
-        const FLAGS: [(u16, &str); 7] =
-            [(0x8000, "qr"), (0x0400, "aa"), (0x0200, "tc"), (0x0100, "rd"), (0x0080, "ra"), (0x0020, "ad"), (0x0010, "cd")];
+        const FLAGS: [(u16, &str); 7] = [
+            (0x8000, "qr"),
+            (0x0400, "aa"),
+            (0x0200, "tc"),
+            (0x0100, "rd"),
+            (0x0080, "ra"),
+            (0x0020, "ad"),
+            (0x0010, "cd"),
+        ];
         let flags = self.flags;
-        FLAGS.into_iter().filter(move |flag| flags & flag.0 != 0).map(|flag| flag.1)
+        FLAGS
+            .into_iter()
+            .filter(move |flag| flags & flag.0 != 0)
+            .map(|flag| flag.1)
     }
 }
 
@@ -205,25 +240,43 @@ impl<'b> Reader<'b> {
         let name = self.name()?;
         let mut fixed = Cursor::new(self.take(4, Malformed::Record)?);
         let mut field = || fixed.u16().ok_or(Malformed::Record);
-        Ok(Question { name, rrtype: field()?, class: field()? })
+        Ok(Question {
+            name,
+            rrtype: field()?,
+            class: field()?,
+        })
     }
 
     fn record(&mut self) -> Result<Record<'b>, Malformed> {
-        let Question { name, rrtype, class } = self.question()?;
+        let Question {
+            name,
+            rrtype,
+            class,
+        } = self.question()?;
         let mut fixed = Cursor::new(self.take(6, Malformed::Record)?);
         let ttl = fixed.u32().ok_or(Malformed::Record)?;
         let len = fixed.u16().ok_or(Malformed::Record)?;
         let start = self.at;
         let raw = self.take(usize::from(len), Malformed::Rdata)?;
         let rdata = rdata::unpack(self.bytes, start, raw, rrtype, class)?;
-        Ok(Record { name, rrtype, class, ttl, rdata })
+        Ok(Record {
+            name,
+            rrtype,
+            class,
+            ttl,
+            rdata,
+        })
     }
 }
 
 /// Appends the name at `start` of `message`, uncompressed, and says where the octets after it begin.
 ///
 /// A pointer is followed only to before the run of labels it ends, so that targets descend and the name ends.
-pub(super) fn decompress(message: &[u8], start: usize, name: &mut Vec<u8>) -> Result<usize, Malformed> {
+pub(super) fn decompress(
+    message: &[u8],
+    start: usize,
+    name: &mut Vec<u8>,
+) -> Result<usize, Malformed> {
     let limit = name.len() + NAME_MAX;
     let mut run = start;
     let mut at = start;
@@ -244,7 +297,12 @@ pub(super) fn decompress(message: &[u8], start: usize, name: &mut Vec<u8>) -> Re
 }
 
 /// Appends labels up to a pointer, or up to and with the root label; gives the place of either.
-fn append_run(message: &[u8], mut at: usize, name: &mut Vec<u8>, limit: usize) -> Result<usize, Malformed> {
+fn append_run(
+    message: &[u8],
+    mut at: usize,
+    name: &mut Vec<u8>,
+    limit: usize,
+) -> Result<usize, Malformed> {
     loop {
         let len = usize::from(*message.get(at).ok_or(Malformed::Name)?);
         if len > LABEL_MAX {
@@ -266,7 +324,10 @@ fn append_run(message: &[u8], mut at: usize, name: &mut Vec<u8>, limit: usize) -
 fn pointer(message: &[u8], at: usize) -> Result<Option<(u8, u8)>, Malformed> {
     match *message.get(at).ok_or(Malformed::Name)? {
         0 => Ok(None),
-        high @ 0xc0.. => message.get(at + 1).map(|&low| Some((high & 0x3f, low))).ok_or(Malformed::Name),
+        high @ 0xc0.. => message
+            .get(at + 1)
+            .map(|&low| Some((high & 0x3f, low)))
+            .ok_or(Malformed::Name),
         _ => Err(Malformed::Name), // label types 01 and 10 were never in use
     }
 }
@@ -287,17 +348,27 @@ mod tests {
     fn a_header_whose_counted_records_are_missing_is_a_message() {
         let bytes = message([1, 2, 3, 4], b"");
         let parsed = Message::parse(&bytes).unwrap();
-        assert_eq!((parsed.id, parsed.question.len(), parsed.answer.len()), (0x1234, 0, 0));
+        assert_eq!(
+            (parsed.id, parsed.question.len(), parsed.answer.len()),
+            (0x1234, 0, 0)
+        );
         assert_eq!(Message::parse(&bytes[..11]), Err(Malformed::Header));
     }
 
     #[test]
     fn a_message_cut_inside_a_record_is_malformed() {
-        let bytes = message([1, 1, 0, 0], b"\x01a\0\0\x01\0\x01\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01");
+        let bytes = message(
+            [1, 1, 0, 0],
+            b"\x01a\0\0\x01\0\x01\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01",
+        );
         let parsed = Message::parse(&bytes).unwrap();
         assert_eq!(parsed.answer[0].name, b"\x01a\0");
         for len in 13..bytes.len() {
-            assert_eq!(Message::parse(&bytes[..len]).is_ok(), len == 19, "cut at {len}");
+            assert_eq!(
+                Message::parse(&bytes[..len]).is_ok(),
+                len == 19,
+                "cut at {len}"
+            );
         }
     }
 
@@ -308,10 +379,22 @@ mod tests {
 
     #[test]
     fn a_pointer_that_does_not_go_back_is_malformed() {
-        for body in [&b"\xc0\x0c\0\x01\0\x01"[..], b"\x01a\xc0\x0c\0\x01\0\x01", b"\xc0\x0e\0\x01\0\x01", b"\xc0"] {
-            assert_eq!(Message::parse(&message([1, 0, 0, 0], body)), Err(Malformed::Name), "{body:x?}");
+        for body in [
+            &b"\xc0\x0c\0\x01\0\x01"[..],
+            b"\x01a\xc0\x0c\0\x01\0\x01",
+            b"\xc0\x0e\0\x01\0\x01",
+            b"\xc0",
+        ] {
+            assert_eq!(
+                Message::parse(&message([1, 0, 0, 0], body)),
+                Err(Malformed::Name),
+                "{body:x?}"
+            );
         }
-        let two = message([2, 0, 0, 0], b"\x01a\xc0\x14\0\x01\0\x01\xc0\x0c\0\x01\0\x01");
+        let two = message(
+            [2, 0, 0, 0],
+            b"\x01a\xc0\x14\0\x01\0\x01\xc0\x0c\0\x01\0\x01",
+        );
         assert_eq!(Message::parse(&two), Err(Malformed::Name));
     }
 
@@ -327,8 +410,14 @@ mod tests {
             name
         };
         assert!(Message::parse(&message([1, 0, 0, 0], &labels(61))).is_ok());
-        assert_eq!(Message::parse(&message([1, 0, 0, 0], &labels(62))), Err(Malformed::Name));
-        assert_eq!(Message::parse(&message([1, 0, 0, 0], b"\x40x\0")), Err(Malformed::Name));
+        assert_eq!(
+            Message::parse(&message([1, 0, 0, 0], &labels(62))),
+            Err(Malformed::Name)
+        );
+        assert_eq!(
+            Message::parse(&message([1, 0, 0, 0], b"\x40x\0")),
+            Err(Malformed::Name)
+        );
     }
 
     #[test]
@@ -338,7 +427,10 @@ mod tests {
         let bytes = message([0, 1, 0, 1], &body);
         let parsed = Message::parse(&bytes).unwrap();
         let edns = parsed.edns.unwrap();
-        assert_eq!((edns.size, edns.version, edns.dnssec_ok(), parsed.rcode), (2, 3, true, 16));
+        assert_eq!(
+            (edns.size, edns.version, edns.dnssec_ok(), parsed.rcode),
+            (2, 3, true, 16)
+        );
         assert!(parsed.answer.is_empty() && parsed.additional.is_empty());
     }
 }

@@ -1,17 +1,21 @@
 //! From payloads to people: the text and JSON forms of NMSG payloads, equal to libnmsg's byte for byte.
 //!
-//! Writers put one payload each, to the end of a buffer. Both read the DNS messages inside with
+//! [`pres`] and [`json`] write one payload each, to the end of a buffer. Both read the DNS messages inside with
 //! [`message`], whose records [`rdata`] and [`edns`] print; [`names`] knows what numbers are called. Whatever a payload
 //! holds, writing it never fails, and no control byte from the wire reaches the output.
 
 mod cursor;
 pub mod edns;
+pub mod json;
 pub mod message;
 pub mod names;
 mod numbers;
+mod payload;
+pub mod pres;
 pub mod rdata;
 mod svcb;
 
+pub use json::escape_json;
 
 /// What stands where bytes do not have the form their type asks for.
 const PARSE_ERROR: &[u8] = b" ### PARSE ERROR ###";
