@@ -205,7 +205,7 @@ fn unknown_opcodes_and_rcodes_are_numbers() {
     );
 }
 
-/// Sixty-four kilobytes in which every record's owner is a pointer to the one before.
+/// Sixteen kilobytes, as far as pointers reach, in which every record's owner is a pointer to the one before.
 #[test]
 fn a_chain_of_pointers_ends() {
     let mut message = b"\0\x01\x80\0\0\0\xff\xff\0\0\0\0\x01a\0\0\x01\0\x01\0\0\0\0\0\0".to_vec();

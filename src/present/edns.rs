@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::cursor::Cursor;
 use super::message::Malformed;
-use super::{PARSE_ERROR, put};
+use super::{PARSE_ERROR, numbers, put};
 
 /// Client Subnet (RFC 7871).
 const CLIENT_SUBNET: u16 = 8;
@@ -107,7 +107,7 @@ fn write_extended_error(data: &mut Cursor, out: &mut Vec<u8>) -> Option<()> {
 /// `OPT=code: 61 00 ("a.")`.
 fn write_generic(code: u16, data: &[u8], out: &mut Vec<u8>) {
     put!(out, "OPT={code}: ");
-    data.iter().for_each(|byte| put!(out, "{byte:02x} "));
+    numbers::write_spaced_hex(data, out);
     out.extend_from_slice(b"(\"");
     write_visible(data, out);
     out.extend_from_slice(b"\")");

@@ -1,5 +1,7 @@
 //! The JSON form: one object a line, keys in libnmsg's order, the DNS messages both in base64 and taken apart.
 
+use std::fmt::Display;
+
 use super::message::{Edns, Message, Question, Record};
 use super::{edns, names, numbers, payload, put, rdata};
 use crate::nmsg::Payload;
@@ -60,7 +62,9 @@ fn object(out: &mut Vec<u8>, members: impl FnOnce(&mut Vec<u8>)) {
 
 fn member(key: &str, out: &mut Vec<u8>, value: impl FnOnce(&mut Vec<u8>)) {
     separate(out);
-    put!(out, "\"{key}\":");
+    out.push(b'"');
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\":");
     value(out);
 }
 
@@ -168,16 +172,14 @@ fn write_question(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
 }
 
 fn write_packets(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
-    let number = |number: i64, out: &mut Vec<u8>| put!(out, "{number}");
-    let nanoseconds = |times: &[i32]| times.iter().copied().map(i64::from).collect::<Vec<_>>();
     member("query_packet", out, |out| {
         array(out, &dnsqr.query_packet, |packet, out| base64(packet, out))
     });
     member("query_time_sec", out, |out| {
-        array(out, dnsqr.query_time_sec.iter().copied(), number)
+        array(out, &dnsqr.query_time_sec, number)
     });
     member("query_time_nsec", out, |out| {
-        array(out, nanoseconds(&dnsqr.query_time_nsec), number)
+        array(out, &dnsqr.query_time_nsec, number)
     });
     member("response_packet", out, |out| {
         array(out, &dnsqr.response_packet, |packet, out| {
@@ -185,11 +187,15 @@ fn write_packets(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
         })
     });
     member("response_time_sec", out, |out| {
-        array(out, dnsqr.response_time_sec.iter().copied(), number)
+        array(out, &dnsqr.response_time_sec, number)
     });
     member("response_time_nsec", out, |out| {
-        array(out, nanoseconds(&dnsqr.response_time_nsec), number)
+        array(out, &dnsqr.response_time_nsec, number)
     });
+}
+
+fn number(number: impl Display, out: &mut Vec<u8>) {
+    put!(out, "{number}");
 }
 
 fn write_outcome(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
@@ -209,13 +215,15 @@ fn write_outcome(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
 }
 
 fn write_messages(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
-    for (key, bytes) in payload::messages(dnsqr) {
-        let Some(bytes) = bytes else { continue };
-        base64_member(key, &bytes, out);
-        member(&format!("{key}_json"), out, |out| write_bytes(&bytes, out));
-        if key == "response" {
-            base64_member("dns", &bytes, out);
-        }
+    let [query, response] = payload::messages(dnsqr);
+    if let Some(query) = query {
+        base64_member("query", &query, out);
+        member("query_json", out, |out| write_bytes(&query, out));
+    }
+    if let Some(response) = response {
+        base64_member("response", &response, out);
+        member("response_json", out, |out| write_bytes(&response, out));
+        base64_member("dns", &response, out);
     }
 }
 

@@ -131,13 +131,12 @@ impl<'b> Message<'b> {
                 self.question.push(question);
             }
         }
-        for (count, section) in [
+        let sections = [
             (answers, Section::Answer),
             (authorities, Section::Authority),
-        ]
-        .into_iter()
-        .chain([(additionals, Section::Additional)])
-        {
+            (additionals, Section::Additional),
+        ];
+        for (count, section) in sections {
             for _ in 0..count {
                 if reader.is_done() {
                     return Ok(());
@@ -222,7 +221,7 @@ impl<'b> Reader<'b> {
         self.at >= self.bytes.len()
     }
 
-    /// What follows, at most `len` octets of it and at least that many.
+    /// The next `len` octets, or `missing` when there are fewer.
     fn take(&mut self, len: usize, missing: Malformed) -> Result<&'b [u8], Malformed> {
         let end = self.at.checked_add(len).ok_or(missing)?;
         let taken = self.bytes.get(self.at..end).ok_or(missing)?;
@@ -432,5 +431,8 @@ mod tests {
             (2, 3, true, 16)
         );
         assert!(parsed.answer.is_empty() && parsed.additional.is_empty());
+        let bytes = message([1, 0, 0, 0], b"\0\0\x29\0\x01");
+        let parsed = Message::parse(&bytes).unwrap();
+        assert!(parsed.question.is_empty() && parsed.edns.unwrap().options.is_none());
     }
 }

@@ -31,7 +31,32 @@ fn write_ipv6(address: Ipv6Addr, out: &mut Vec<u8>) {
 
 /// Appends two lower-case digits an octet.
 pub(super) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
-    bytes.iter().for_each(|byte| put!(out, "{byte:02x}"));
+    out.extend(bytes.iter().flat_map(|&byte| hex_octet(byte)));
+}
+
+/// Appends two lower-case digits and a space an octet.
+pub(super) fn write_spaced_hex(bytes: &[u8], out: &mut Vec<u8>) {
+    for &byte in bytes {
+        out.extend_from_slice(&hex_octet(byte));
+        out.push(b' ');
+    }
+}
+
+/// Appends two upper-case digits an octet.
+pub(super) fn write_upper_hex(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend(
+        bytes
+            .iter()
+            .flat_map(|&byte| hex_octet(byte).map(|digit| digit.to_ascii_uppercase())),
+    );
+}
+
+/// By hand, because the formatting machinery would be most of the time that printing takes.
+fn hex_octet(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 0x0f].map(|digit| match digit {
+        0..=9 => b'0' + digit,
+        _ => b'a' - 10 + digit,
+    })
 }
 
 /// Appends padded base64 (RFC 4648 §4).
@@ -144,6 +169,13 @@ mod tests {
         assert_eq!(double(0.0), "0.0");
         assert_eq!(double(f64::NAN), "null");
         assert_eq!(double(f64::MAX).len(), 311);
+    }
+
+    #[test]
+    fn hex_is_two_digits_an_octet() {
+        assert_eq!(text(|out| write_hex(&[0x00, 0x9a, 0xff], out)), "009aff");
+        assert_eq!(text(|out| write_spaced_hex(&[0x0a, 0xf0], out)), "0a f0 ");
+        assert_eq!(text(|out| write_upper_hex(&[0x0a, 0xf9], out)), "0AF9");
     }
 
     #[test]

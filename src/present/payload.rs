@@ -105,24 +105,17 @@ pub(super) fn delay(dnsqr: &Dnsqr) -> Option<f64> {
         .filter(|_| dnsqr.kind == Type::UdpQueryResponse as u32)
 }
 
-/// The DNS messages to show, by name.
+/// The DNS messages to show, query and response.
 ///
 /// None for a single IPv6 packet with a fragment header: an atomic fragment (RFC 6946) is a whole datagram, but libnmsg
 /// takes it for a part, and shows none.
-pub(super) fn messages<'b>(dnsqr: &Dnsqr<'b>) -> [(&'static str, Option<Cow<'b, [u8]>>); 2] {
+pub(super) fn messages<'b>(dnsqr: &Dnsqr<'b>) -> [Option<Cow<'b, [u8]>>; 2] {
     let shown = |packets: &[&[u8]]| !matches!(packets, [packet] if is_ipv6_fragment(packet));
-    [
-        (
-            "query",
-            dnsqr.query_message().filter(|_| shown(&dnsqr.query_packet)),
-        ),
-        (
-            "response",
-            dnsqr
-                .response_message()
-                .filter(|_| shown(&dnsqr.response_packet)),
-        ),
-    ]
+    let query = dnsqr.query_message().filter(|_| shown(&dnsqr.query_packet));
+    let response = dnsqr
+        .response_message()
+        .filter(|_| shown(&dnsqr.response_packet));
+    [query, response]
 }
 
 fn is_ipv6_fragment(packet: &[u8]) -> bool {

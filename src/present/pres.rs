@@ -111,7 +111,10 @@ fn write_optional_fields(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
 }
 
 fn write_messages(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
-    for (field, bytes) in payload::messages(dnsqr) {
+    for (field, bytes) in ["query", "response"]
+        .into_iter()
+        .zip(payload::messages(dnsqr))
+    {
         let Some(bytes) = bytes else { continue };
         match Message::parse(&bytes) {
             Ok(message) => {

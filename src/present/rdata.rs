@@ -206,7 +206,7 @@ fn trim_space(start: usize, out: &mut Vec<u8>) {
 /// RFC 3597 §5, with the space that libnmsg leaves at the end.
 fn write_generic(rdata: &[u8], out: &mut Vec<u8>) {
     put!(out, "\\# {} ", rdata.len());
-    rdata.iter().for_each(|byte| put!(out, "{byte:02x} "));
+    numbers::write_spaced_hex(rdata, out);
 }
 
 impl Field {
@@ -251,10 +251,7 @@ impl Field {
             Ipv6 => numbers::write_address(cursor.take(16)?, out),
             Text => write_quoted(cursor.counted()?, out),
             Texts => write_texts(cursor, out)?,
-            Hex => cursor
-                .rest()
-                .iter()
-                .for_each(|byte| put!(out, "{byte:02X}")),
+            Hex => numbers::write_upper_hex(cursor.rest(), out),
             Base64 => numbers::write_base64(cursor.rest(), out),
             Quoted => write_quoted(cursor.rest(), out),
             Salt => write_salt(cursor.counted()?, out),
