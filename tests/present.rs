@@ -107,6 +107,21 @@ fn no_cut_of_a_message_panics() {
 }
 
 #[test]
+fn no_cut_of_a_payload_panics() {
+    for payload in payloads(&expected().join("udp6.nmsg")) {
+        for len in 0..payload.message.len() {
+            let message = payload.message.get(..len).unwrap().to_vec().into();
+            let cut = Payload {
+                message,
+                ..payload.clone()
+            };
+            assert_harmless(&print(&cut, pres::write));
+            assert_harmless(&print(&cut, json::write));
+        }
+    }
+}
+
+#[test]
 fn a_payload_of_another_type_is_hex_and_base64() {
     let payload = Payload {
         vid: 2,

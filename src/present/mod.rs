@@ -4,6 +4,7 @@
 //! [`message`], whose records [`rdata`] and [`edns`] print; [`names`] knows what numbers are called. Whatever a payload
 //! holds, writing it never fails, and no control byte from the wire reaches the output.
 
+mod compression;
 mod cursor;
 pub mod edns;
 pub mod json;

@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 
+use super::compression::decompress;
 use super::cursor::Cursor;
-use super::message::{Malformed, decompress};
+use super::message::Malformed;
 use super::{PARSE_ERROR, names, numbers, put, svcb};
 
 /// One field of rdata.
