@@ -2,6 +2,22 @@
 
 use crate::time::Timestamp;
 
+mod bytes;
+mod error;
+mod interface;
+mod link_type;
+mod pcap;
+mod pcapng;
+mod record;
+mod savefile;
+mod source;
+#[cfg(test)]
+mod testing;
+
+pub use error::{Corruption, OpenError, Part, Place, ReadError};
+pub use savefile::Savefile;
+pub use source::Compression;
+
 /// What the first bytes of a frame are. Names as libpcap's DLT_ and LINKTYPE_ (see <https://www.tcpdump.org/linktypes.html>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkType {
