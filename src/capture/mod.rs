@@ -4,17 +4,21 @@ use crate::time::Timestamp;
 
 mod bytes;
 mod error;
+mod input;
 mod interface;
 mod link_type;
+mod merge;
 mod pcap;
 mod pcapng;
 mod record;
 mod savefile;
+mod sequence;
 mod source;
 #[cfg(test)]
 mod testing;
 
 pub use error::{Corruption, OpenError, Part, Place, ReadError};
+pub use input::{Input, InputError, Next, StartsEarlier};
 pub use savefile::Savefile;
 pub use source::Compression;
 
