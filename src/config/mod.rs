@@ -1,9 +1,11 @@
 //! Settings: from the file's text and the command line to values that are valid.
 //!
-//! `spec` reads what was typed, `table` has a row for every setting, `values`, `addresses` and `qnames` their types,
+//! `spec` reads what was typed, `table` has a row for every setting, `numbers`, `values`, `addresses` and `qnames`
+//! their types,
 //! `problem` the messages. [`load`] gives all settings, or every problem at once.
 
 pub mod addresses;
+pub mod numbers;
 pub mod problem;
 pub mod qnames;
 pub mod spec;

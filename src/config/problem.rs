@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::values::Unit;
+use super::numbers::Unit;
 
 /// Where something was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,7 +127,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// What is wrong, and the cure. Texts from the file are echoed through [`quoted`].
+/// What is wrong, and the cure. Texts from the file are echoed escaped and cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The operating system's reason.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::addresses::{AddressSet, PortSet};
+use super::numbers::*;
 use super::qnames::{self, Name, NameFilter};
 use super::values::*;
 
