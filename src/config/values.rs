@@ -117,18 +117,25 @@ impl Compress {
     }
 }
 
-/// Also for the command line: `off`, a level from 1 to 12, or `adaptive`.
-pub(super) fn compress(text: &str, _: &mut Remarks) -> Result<Compress, Faults> {
-    match text.parse() {
-        Ok(level @ 1..=12) if text.bytes().all(|b| b.is_ascii_digit()) => {
-            Ok(Compress::Level(level))
+impl std::str::FromStr for Compress {
+    type Err = Fault;
+
+    /// As in the file, for the command line too.
+    fn from_str(text: &str) -> Result<Compress, Fault> {
+        const WORDS: &str = "off, adaptive, or a level from 1 to 12";
+        match text.parse() {
+            Ok(level @ 1..=12) if text.bytes().all(|b| b.is_ascii_digit()) => {
+                Ok(Compress::Level(level))
+            }
+            _ if text.eq_ignore_ascii_case("off") => Ok(Compress::Off),
+            _ if text.eq_ignore_ascii_case("adaptive") => Ok(Compress::Adaptive),
+            _ => Err(Fault::NotOneOf(WORDS)),
         }
-        _ => word(
-            text,
-            "off, adaptive, or a level from 1 to 12",
-            &[("off", Compress::Off), ("adaptive", Compress::Adaptive)],
-        ),
     }
+}
+
+pub(super) fn compress(text: &str, _: &mut Remarks) -> Result<Compress, Faults> {
+    Ok(text.parse()?)
 }
 
 /// How files travel.
@@ -410,7 +417,7 @@ mod tests {
         assert_eq!(compress("off", &mut Vec::new()), Ok(Compress::Off));
         assert_eq!(compress("12", &mut Vec::new()), Ok(Compress::Level(12)));
         for text in ["0", "13", "+3", "fast"] {
-            assert!(compress(text, &mut Vec::new()).is_err());
+            assert!(text.parse::<Compress>().is_err());
         }
     }
 
