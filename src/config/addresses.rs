@@ -29,12 +29,8 @@ impl AddressSet {
         let mut set = AddressSet::default();
         for prefix in &prefixes {
             match prefix {
-                IpNet::V4(net) => set
-                    .v4
-                    .push((net.network().to_bits(), net.broadcast().to_bits())),
-                IpNet::V6(net) => set
-                    .v6
-                    .push((net.network().to_bits(), net.broadcast().to_bits())),
+                IpNet::V4(net) => set.v4.push((net.network().to_bits(), net.broadcast().to_bits())),
+                IpNet::V6(net) => set.v6.push((net.network().to_bits(), net.broadcast().to_bits())),
             }
         }
         merge(&mut set.v4, |end| end.checked_add(1));
@@ -47,11 +43,7 @@ impl AddressSet {
     pub(super) fn parse(text: &str, remarks: &mut Vec<Remark>) -> Result<AddressSet, Faults> {
         let mut prefixes = Vec::new();
         let mut faults = Vec::new();
-        for item in text
-            .split(',')
-            .map(str::trim)
-            .filter(|item| !item.is_empty())
-        {
+        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
             match prefix(item) {
                 Ok(net) if net == net.trunc() => prefixes.push(net),
                 Ok(net) => {
@@ -64,11 +56,7 @@ impl AddressSet {
         if prefixes.is_empty() && faults.is_empty() {
             faults.push(Fault::EmptyList);
         }
-        if faults.is_empty() {
-            Ok(AddressSet::new(prefixes))
-        } else {
-            Err(Faults(faults))
-        }
+        if faults.is_empty() { Ok(AddressSet::new(prefixes)) } else { Err(Faults(faults)) }
     }
 
     /// Whether nothing was listed.
@@ -122,10 +110,7 @@ impl fmt::Display for AddressSet {
 pub(super) fn prefix(item: &str) -> Result<IpNet, Fault> {
     let parsed = match item.contains('/') {
         true => item.parse().ok(),
-        false => item
-            .parse()
-            .ok()
-            .map(|address: IpAddr| IpNet::from(address)),
+        false => item.parse().ok().map(|address: IpAddr| IpNet::from(address)),
     };
     match parsed {
         None => Err(Fault::NotAddress(item.to_owned())),
@@ -144,9 +129,7 @@ fn unmapped(net: IpNet) -> Option<String> {
     let len = net.prefix_len().checked_sub(96)?;
     match len {
         32 => Some(address.to_string()),
-        _ => Ipv4Net::new(address, len)
-            .ok()
-            .map(|net| net.trunc().to_string()),
+        _ => Ipv4Net::new(address, len).ok().map(|net| net.trunc().to_string()),
     }
 }
 
@@ -166,14 +149,10 @@ fn merge<N: Ord + Copy>(ranges: &mut Vec<(N, N)>, after: impl Fn(N) -> Option<N>
 #[inline]
 fn within<N: Ord + Copy>(ranges: &[(N, N)], address: N) -> bool {
     if ranges.len() <= WALKED {
-        return ranges
-            .iter()
-            .any(|&(start, end)| start <= address && address <= end);
+        return ranges.iter().any(|&(start, end)| start <= address && address <= end);
     }
     let after = ranges.partition_point(|&(start, _)| start <= address);
-    ranges[..after]
-        .last()
-        .is_some_and(|&(_, end)| address <= end)
+    ranges[..after].last().is_some_and(|&(_, end)| address <= end)
 }
 
 /// The DNS ports.
@@ -198,11 +177,7 @@ impl PortSet {
     pub(super) fn parse(text: &str, _: &mut Vec<Remark>) -> Result<PortSet, Faults> {
         let mut ports = Vec::new();
         let mut faults = Vec::new();
-        for item in text
-            .split(',')
-            .map(str::trim)
-            .filter(|item| !item.is_empty())
-        {
+        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
             match item.parse() {
                 Ok(port @ 1u16..) if item.bytes().all(|b| b.is_ascii_digit()) => ports.push(port),
                 _ => faults.push(Fault::NotPort(item.to_owned())),
@@ -211,11 +186,7 @@ impl PortSet {
         if ports.is_empty() && faults.is_empty() {
             faults.push(Fault::EmptyList);
         }
-        if faults.is_empty() {
-            Ok(PortSet::new(ports))
-        } else {
-            Err(Faults(faults))
-        }
+        if faults.is_empty() { Ok(PortSet::new(ports)) } else { Err(Faults(faults)) }
     }
 
     /// The word of a port, below 1024 for every port, and its bit.
@@ -240,9 +211,7 @@ impl PortSet {
 impl Default for PortSet {
     /// No port.
     fn default() -> PortSet {
-        PortSet {
-            bits: Box::new([0; 1024]),
-        }
+        PortSet { bits: Box::new([0; 1024]) }
     }
 }
 
@@ -263,12 +232,7 @@ mod tests {
     }
 
     fn faults(text: &str) -> Vec<String> {
-        AddressSet::parse(text, &mut Vec::new())
-            .unwrap_err()
-            .0
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        AddressSet::parse(text, &mut Vec::new()).unwrap_err().0.iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -286,9 +250,7 @@ mod tests {
 
     #[test]
     fn neighbours_and_overlaps_become_one_range() {
-        let set = set(
-            "10.0.1.0/24,10.0.0.0/24 , 10.0.0.7,255.255.255.255,0.0.0.0/1,255.255.255.0/24,::/0,::1,",
-        );
+        let set = set("10.0.1.0/24,10.0.0.0/24 , 10.0.0.7,255.255.255.255,0.0.0.0/1,255.255.255.0/24,::/0,::1,");
         assert_eq!(set.v4, [(0, 0x7fff_ffff), (0xffff_ff00, u32::MAX)]);
         assert_eq!(set.v6, [(0, u128::MAX)]);
         assert_eq!(set.prefixes().len(), 8);
@@ -314,10 +276,7 @@ mod tests {
         let mut remarks = Vec::new();
         let set = AddressSet::parse("192.0.2.53/24", &mut remarks).unwrap();
         assert!(set.contains_v4([192, 0, 2, 0]));
-        assert_eq!(
-            remarks[0].to_string(),
-            "192.0.2.53/24: host bits set, taken as 192.0.2.0/24"
-        );
+        assert_eq!(remarks[0].to_string(), "192.0.2.53/24: host bits set, taken as 192.0.2.0/24");
     }
 
     #[test]

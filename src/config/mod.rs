@@ -20,9 +20,7 @@ pub use addresses::{AddressSet, PortSet};
 pub use problem::{Notice, Problem, Problems};
 pub use qnames::NameFilter;
 pub use table::{Command, SETTINGS, Setting, Settings};
-pub use values::{
-    CaptureQr, CaptureRd, Compress, Interface, LogLevel, SubmitServer, SyslogPriority, Transport,
-};
+pub use values::{CaptureQr, CaptureRd, Compress, Interface, LogLevel, SubmitServer, SyslogPriority, Transport};
 
 use problem::{Fault, Place, Remark, Subject};
 use qnames::Name;
@@ -56,34 +54,23 @@ impl Settings {
     /// How much younger than its answer a query may be: what is set, else 2 ms when there are several interfaces, whose
     /// clocks and queues differ.
     pub fn pair_slack_for(&self, interfaces: usize) -> Duration {
-        let unset = if interfaces > 1 {
-            Duration::from_millis(2)
-        } else {
-            Duration::ZERO
-        };
+        let unset = if interfaces > 1 { Duration::from_millis(2) } else { Duration::ZERO };
         self.pair_slack.unwrap_or(unset)
     }
 
     /// The private key's path.
     pub fn upload_key_path(&self) -> PathBuf {
-        self.upload_key
-            .clone()
-            .unwrap_or_else(|| self.spool_dir.join("keys/upload"))
+        self.upload_key.clone().unwrap_or_else(|| self.spool_dir.join("keys/upload"))
     }
 
     /// The path of the far end's keys.
     pub fn known_hosts_path(&self) -> PathBuf {
-        self.known_hosts
-            .clone()
-            .unwrap_or_else(|| self.spool_dir.join("keys/known_hosts"))
+        self.known_hosts.clone().unwrap_or_else(|| self.spool_dir.join("keys/known_hosts"))
     }
 
     /// The directory at the far end, with a slash at its end.
     pub fn remote_dir_path(&self) -> String {
-        let set = self
-            .remote_dir
-            .as_ref()
-            .map(|dir| format!("{}/", dir.trim_end_matches('/')));
+        let set = self.remote_dir.as_ref().map(|dir| format!("{}/", dir.trim_end_matches('/')));
         set.unwrap_or_else(|| format!("up/{}/", self.channel))
     }
 }
@@ -123,27 +110,18 @@ impl Loader {
                 place: Place::Set,
                 value_place: Place::Set,
             }),
-            None => self.problem(
-                &Place::Set,
-                Subject::Name(set.to_owned()),
-                Fault::SetWithoutValue,
-            ),
+            None => self.problem(&Place::Set, Subject::Name(set.to_owned()), Fault::SetWithoutValue),
         }
     }
 
     fn problem(&mut self, place: &Place, subject: Subject, fault: Fault) {
-        self.problems.push(Problem {
-            place: place.clone(),
-            subject,
-            fault,
-        });
+        self.problems.push(Problem { place: place.clone(), subject, fault });
     }
 
     /// The meaning of it all.
     fn finish(mut self) -> Result<(Settings, Vec<Notice>), Problems> {
         let assignments = std::mem::take(&mut self.assignments);
-        let last: HashMap<&str, &Assignment> =
-            assignments.iter().map(|a| (a.name.as_str(), a)).collect();
+        let last: HashMap<&str, &Assignment> = assignments.iter().map(|a| (a.name.as_str(), a)).collect();
         let mut settings = Settings::default();
         for setting in SETTINGS {
             if let Some(assignment) = last.get(setting.name) {
@@ -156,23 +134,11 @@ impl Loader {
         let file = |name| last.get(name).copied();
         let include_file = file("DNSQR_FILTER_QNAMES_INCLUDE_FILE");
         let exclude_file = file("DNSQR_FILTER_QNAMES_EXCLUDE_FILE");
-        let include = self.names(
-            &settings.filter_include,
-            settings.filter_include_file.as_deref(),
-            include_file,
-        );
-        let exclude = self.names(
-            &settings.filter_exclude,
-            settings.filter_exclude_file.as_deref(),
-            exclude_file,
-        );
+        let include = self.names(&settings.filter_include, settings.filter_include_file.as_deref(), include_file);
+        let exclude = self.names(&settings.filter_exclude, settings.filter_exclude_file.as_deref(), exclude_file);
         settings.name_filter = NameFilter::new(include, exclude);
         self.notices.sort_by(|a, b| a.place.cmp(&b.place));
-        if self.problems.is_empty() {
-            Ok((settings, self.notices))
-        } else {
-            Err(Problems::new(self.problems))
-        }
+        if self.problems.is_empty() { Ok((settings, self.notices)) } else { Err(Problems::new(self.problems)) }
     }
 
     /// Sets one setting to the value that counts.
@@ -187,68 +153,41 @@ impl Loader {
         for fault in set.err().into_iter().flat_map(|faults| faults.0) {
             self.problem(&assignment.value_place, subject.clone(), fault);
         }
-        self.notices
-            .extend(remarks.into_iter().map(|remark| Notice {
-                place: assignment.value_place.clone(),
-                subject: subject.clone(),
-                remark,
-            }));
+        self.notices.extend(remarks.into_iter().map(|remark| Notice {
+            place: assignment.value_place.clone(),
+            subject: subject.clone(),
+            remark,
+        }));
     }
 
     /// Says what is no setting, or none any more. A variable that the file uses itself is its own affair.
     fn check_name(&mut self, assignment: &Assignment) {
-        let Assignment {
-            name,
-            value,
-            place,
-            value_place,
-        } = assignment;
+        let Assignment { name, value, place, value_place } = assignment;
         let in_use = !value.trim_ascii().is_empty();
         if SETTINGS.iter().any(|setting| setting.name == name) {
         } else if OBSOLETE.contains(&name.as_str()) {
             if in_use {
                 let subject = Subject::value(name, value);
-                self.notices.push(Notice {
-                    place: value_place.clone(),
-                    subject,
-                    remark: Remark::Unused,
-                });
+                self.notices.push(Notice { place: value_place.clone(), subject, remark: Remark::Unused });
             }
         } else if REPLACED.contains(&name.as_str()) {
             if in_use {
-                self.problem(
-                    value_place,
-                    Subject::value(name, value),
-                    Fault::Replaced(replacement(name, value)),
-                );
+                self.problem(value_place, Subject::value(name, value), Fault::Replaced(replacement(name, value)));
             }
         } else if !self.expanded.contains(name) || *place == Place::Set {
-            self.problem(
-                place,
-                Subject::Name(name.clone()),
-                Fault::Unknown(nearest(name)),
-            );
+            self.problem(place, Subject::Name(name.clone()), Fault::Unknown(nearest(name)));
         }
     }
 
     /// The names of a list and of the file that `assignment` names.
-    fn names(
-        &mut self,
-        list: &[Name],
-        file: Option<&Path>,
-        assignment: Option<&Assignment>,
-    ) -> Vec<Name> {
+    fn names(&mut self, list: &[Name], file: Option<&Path>, assignment: Option<&Assignment>) -> Vec<Name> {
         let mut names = list.to_vec();
         if let (Some(file), Some(assignment)) = (file, assignment) {
             match std::fs::read(file) {
                 Ok(bytes) => names.extend(qnames::parse_file(file, &bytes, &mut self.problems)),
                 Err(error) => {
                     let subject = Subject::value(&assignment.name, &assignment.value);
-                    self.problem(
-                        &assignment.value_place,
-                        subject,
-                        Fault::Unreadable(error.to_string()),
-                    );
+                    self.problem(&assignment.value_place, subject, Fault::Unreadable(error.to_string()));
                 }
             }
         }
@@ -263,10 +202,7 @@ fn replacement(name: &str, value: &str) -> String {
         _ => "DNSQR_RES_ADDRS",
     };
     let mut addresses = Vec::new();
-    for word in value
-        .split(|c: char| c.is_ascii_whitespace() || "()".contains(c))
-        .filter(|word| !word.is_empty())
-    {
+    for word in value.split(|c: char| c.is_ascii_whitespace() || "()".contains(c)).filter(|word| !word.is_empty()) {
         match addresses::prefix(word) {
             Ok(_) => addresses.push(word),
             Err(_) if ["src", "dst", "host", "net", "or", "ip", "ip6"].contains(&word) => {}
@@ -277,20 +213,13 @@ fn replacement(name: &str, value: &str) -> String {
         }
     }
     addresses.dedup();
-    let list = if addresses.is_empty() {
-        "ADDRESS, ADDRESS".to_owned()
-    } else {
-        addresses.join(", ")
-    };
+    let list = if addresses.is_empty() { "ADDRESS, ADDRESS".to_owned() } else { addresses.join(", ") };
     format!("{setting}=\"{list}\"")
 }
 
 /// The setting whose name is most like `name`, when one is: no more than a third of it differs.
 fn nearest(name: &str) -> Option<&'static str> {
-    let near = SETTINGS
-        .iter()
-        .map(|setting| (distance(name, setting.name), setting.name))
-        .min()?;
+    let near = SETTINGS.iter().map(|setting| (distance(name, setting.name), setting.name)).min()?;
     (near.0 * 3 <= name.len()).then_some(near.1)
 }
 

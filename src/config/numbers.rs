@@ -59,10 +59,7 @@ impl Unit {
         let text = text.strip_prefix('+').unwrap_or(text).to_ascii_lowercase();
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (digits, suffix) = text.split_at_checked(digits)?;
-        digits
-            .parse::<u64>()
-            .ok()?
-            .checked_mul(self.factor(suffix.trim_start())?)
+        digits.parse::<u64>().ok()?.checked_mul(self.factor(suffix.trim_start())?)
     }
 }
 
@@ -75,9 +72,7 @@ pub(super) const KBYTES_MAX: u64 = 1 << 43;
 fn whole(text: &str, unit: Unit, min: u64, max: u64, remarks: &mut Remarks) -> Result<u64, Faults> {
     let range = (min, max);
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        let meant = unit
-            .meant(text)
-            .filter(|number| (min..=max).contains(number));
+        let meant = unit.meant(text).filter(|number| (min..=max).contains(number));
         return Err(Fault::NotNumber { unit, meant, range }.into());
     }
     match text.parse() {
@@ -95,22 +90,12 @@ fn whole(text: &str, unit: Unit, min: u64, max: u64, remarks: &mut Remarks) -> R
 pub(super) fn count(min: u64, max: u64) -> impl Fn(&str, &mut Remarks) -> Result<usize, Faults> {
     move |text, remarks| {
         let number = whole(text, Unit::Count, min, max, remarks)?;
-        usize::try_from(number).map_err(|_| {
-            Fault::OutOfRange {
-                unit: Unit::Count,
-                range: (min, max),
-            }
-            .into()
-        })
+        usize::try_from(number).map_err(|_| Fault::OutOfRange { unit: Unit::Count, range: (min, max) }.into())
     }
 }
 
 /// A time.
-pub(super) fn time(
-    unit: Unit,
-    min: u64,
-    max: u64,
-) -> impl Fn(&str, &mut Remarks) -> Result<Duration, Faults> {
+pub(super) fn time(unit: Unit, min: u64, max: u64) -> impl Fn(&str, &mut Remarks) -> Result<Duration, Faults> {
     move |text, remarks| {
         let number = whole(text, unit, min, max, remarks)?;
         Ok(match unit {
@@ -143,34 +128,16 @@ mod tests {
 
     #[test]
     fn numbers_are_decimal_and_the_cure_is_named() {
-        let says = |unit, text: &str| {
-            whole(text, unit, 1, 1000, &mut Vec::new()).unwrap_err().0[0].to_string()
-        };
-        assert_eq!(
-            says(Unit::Seconds, "60s"),
-            r#"not a whole number of seconds; write "60""#
-        );
-        assert_eq!(
-            says(Unit::Seconds, "5m"),
-            r#"not a whole number of seconds; write "300""#
-        );
-        assert_eq!(
-            says(Unit::Kbytes, "1k"),
-            r#"not a whole number of kilobytes; write "1""#
-        );
+        let says = |unit, text: &str| whole(text, unit, 1, 1000, &mut Vec::new()).unwrap_err().0[0].to_string();
+        assert_eq!(says(Unit::Seconds, "60s"), r#"not a whole number of seconds; write "60""#);
+        assert_eq!(says(Unit::Seconds, "5m"), r#"not a whole number of seconds; write "300""#);
+        assert_eq!(says(Unit::Kbytes, "1k"), r#"not a whole number of kilobytes; write "1""#);
         assert_eq!(says(Unit::Count, "+7"), r#"not a whole number; write "7""#);
         for text in ["-1", "0x10", "1e3", "é", "9999s", "99999999999999999999s"] {
-            assert_eq!(
-                says(Unit::Seconds, text),
-                "not a whole number of seconds; write one from 1 to 1000",
-                "{text}"
-            );
+            assert_eq!(says(Unit::Seconds, text), "not a whole number of seconds; write one from 1 to 1000", "{text}");
         }
         for text in ["0", "1001", "99999999999999999999999"] {
-            assert_eq!(
-                says(Unit::Count, text),
-                "out of range; write a whole number from 1 to 1000"
-            );
+            assert_eq!(says(Unit::Count, text), "out of range; write a whole number from 1 to 1000");
         }
         let mut remarks = Vec::new();
         assert_eq!(whole("060", Unit::Seconds, 1, 1000, &mut remarks), Ok(60));
@@ -179,10 +146,7 @@ mod tests {
 
     #[test]
     fn the_largest_size_is_a_number_of_bytes() {
-        assert_eq!(
-            kbytes(0, KBYTES_MAX)("8796093022208", &mut Vec::new()),
-            Ok(1 << 53)
-        );
+        assert_eq!(kbytes(0, KBYTES_MAX)("8796093022208", &mut Vec::new()), Ok(1 << 53));
         assert_eq!(zero_is_off(kbytes(0, 9))("0", &mut Vec::new()), Ok(None));
         assert_eq!(zero_is_off(kbytes(0, 9))("", &mut Vec::new()), Ok(None));
     }

@@ -239,121 +239,57 @@ impl fmt::Display for Fault {
             Fault::Nul => f.write_str("NUL byte; take it out"),
             Fault::DosLineEnds => f.write_str(r"lines end in CR LF; convert with sed -i 's/\r$//'"),
             Fault::CarriageReturn => f.write_str("carriage return within a line; take it out"),
-            Fault::Unclosed(quote) => write!(
-                f,
-                "{quote} is never closed; close it at the end of the value"
-            ),
-            Fault::CommandSubstitution => {
-                f.write_str("commands are never run; write the value itself")
-            }
+            Fault::Unclosed(quote) => write!(f, "{quote} is never closed; close it at the end of the value"),
+            Fault::CommandSubstitution => f.write_str("commands are never run; write the value itself"),
             Fault::Operator(c) => {
-                write!(
-                    f,
-                    "{c} outside quotes is a shell command, never run; quote the value, one assignment a line"
-                )
+                write!(f, "{c} outside quotes is a shell command, never run; quote the value, one assignment a line")
             }
-            Fault::Expansion => {
-                f.write_str("only $NAME and ${NAME} are expanded; write the value itself")
-            }
+            Fault::Expansion => f.write_str("only $NAME and ${NAME} are expanded; write the value itself"),
             Fault::NotSetEarlier(name) => {
-                write!(
-                    f,
-                    "${} is not set earlier in this file; set it above, or write the value itself",
-                    bare(name)
-                )
+                write!(f, "${} is not set earlier in this file; set it above, or write the value itself", bare(name))
             }
-            Fault::TooLong => {
-                f.write_str("the expanded values are too long; write the value itself")
-            }
+            Fault::TooLong => f.write_str("the expanded values are too long; write the value itself"),
             Fault::Tilde => f.write_str("~ is not expanded; write the whole path"),
             Fault::Append(name) => write!(f, "+= is not understood; write {}=value", bare(name)),
-            Fault::Blanks(name) => write!(
-                f,
-                "blanks before the equals sign; write {}=value",
-                bare(name)
-            ),
+            Fault::Blanks(name) => write!(f, "blanks before the equals sign; write {}=value", bare(name)),
             Fault::Command(word) => {
-                write!(
-                    f,
-                    "{}: not an assignment; write NAME=value, with quotes if it has blanks",
-                    quoted(word)
-                )
+                write!(f, "{}: not an assignment; write NAME=value, with quotes if it has blanks", quoted(word))
             }
             Fault::SetWithoutValue => f.write_str("no equals sign; write NAME=VALUE"),
             Fault::Unknown(Some(near)) => write!(f, "unknown variable; did you mean {near}?"),
             Fault::Unknown(None) => f.write_str("unknown variable; remove it"),
             Fault::Replaced(line) => write!(f, "replaced by address lists; write {line}"),
-            Fault::NotNumber {
-                unit,
-                meant: Some(meant),
-                ..
-            } => {
+            Fault::NotNumber { unit, meant: Some(meant), .. } => {
                 write!(f, "not a whole number{}; write \"{meant}\"", unit.of())
             }
-            Fault::NotNumber {
-                unit,
-                meant: None,
-                range,
-            } => {
-                write!(
-                    f,
-                    "not a whole number{}; write one from {} to {}",
-                    unit.of(),
-                    range.0,
-                    range.1
-                )
+            Fault::NotNumber { unit, meant: None, range } => {
+                write!(f, "not a whole number{}; write one from {} to {}", unit.of(), range.0, range.1)
             }
             Fault::OutOfRange { unit, range } => {
-                write!(
-                    f,
-                    "out of range; write a whole number{} from {} to {}",
-                    unit.of(),
-                    range.0,
-                    range.1
-                )
+                write!(f, "out of range; write a whole number{} from {} to {}", unit.of(), range.0, range.1)
             }
             Fault::NotOneOf(words) => write!(f, "not a value of this setting; write {words}"),
             Fault::NotAddress(item) => write!(f, "{} is not an address or prefix", quoted(item)),
-            Fault::Mapped(item, cure) => write!(
-                f,
-                "{} is IPv4 written as IPv6; write \"{cure}\"",
-                quoted(item)
-            ),
-            Fault::NotPort(item) => write!(
-                f,
-                "{} is not a port; write one from 1 to 65535",
-                quoted(item)
-            ),
-            Fault::EmptyList => {
-                f.write_str("a list without an item; write one, or leave the value empty")
-            }
+            Fault::Mapped(item, cure) => write!(f, "{} is IPv4 written as IPv6; write \"{cure}\"", quoted(item)),
+            Fault::NotPort(item) => write!(f, "{} is not a port; write one from 1 to 65535", quoted(item)),
+            Fault::EmptyList => f.write_str("a list without an item; write one, or leave the value empty"),
             Fault::NotInterface(item) => {
                 write!(f, "{} is not the name of an interface", quoted(item))
             }
             Fault::SnapLengthFirst(item) => {
-                write!(
-                    f,
-                    "{} has no interface before it; write the name of one",
-                    quoted(item)
-                )
+                write!(f, "{} has no interface before it; write the name of one", quoted(item))
             }
             Fault::InterfaceTwice(item) => {
                 write!(f, "{} is listed twice; write it once", quoted(item))
             }
             Fault::NotAbsolute => f.write_str("not a whole path; write it from / on"),
-            Fault::NotIdentifier => {
-                f.write_str("use letters, digits, dot, underscore and hyphen only")
-            }
+            Fault::NotIdentifier => f.write_str("use letters, digits, dot, underscore and hyphen only"),
             Fault::NotServer(Some(cure)) => write!(f, "an address needs a port; write \"{cure}\""),
-            Fault::NotServer(None) => f.write_str(
-                "not a server; write NAME, HOST:PORT, [ADDRESS]:PORT, HOST: or dir:/PATH",
-            ),
-            Fault::NotSocketAddress => {
-                f.write_str("not an address and port; write 127.0.0.1:PORT or [::1]:PORT")
+            Fault::NotServer(None) => {
+                f.write_str("not a server; write NAME, HOST:PORT, [ADDRESS]:PORT, HOST: or dir:/PATH")
             }
-            Fault::NotPriority => {
-                f.write_str("not a syslog priority; write FACILITY.SEVERITY, as local5.info")
-            }
+            Fault::NotSocketAddress => f.write_str("not an address and port; write 127.0.0.1:PORT or [::1]:PORT"),
+            Fault::NotPriority => f.write_str("not a syslog priority; write FACILITY.SEVERITY, as local5.info"),
             Fault::ControlCharacter => f.write_str("has a control character; take it out"),
             Fault::NotName(name, fault) => {
                 write!(f, "{} is not a domain name: {fault}", quoted(name))
@@ -398,12 +334,7 @@ impl fmt::Display for Remark {
             Remark::HostBits(item, taken) => write!(f, "{item}: host bits set, taken as {taken}"),
             Remark::Unused => f.write_str("accepted, unused"),
             Remark::SnapLength(interface, digits) => {
-                write!(
-                    f,
-                    "snap length {} of {}: accepted, unused",
-                    bare(digits),
-                    bare(interface)
-                )
+                write!(f, "snap length {} of {}: accepted, unused", bare(digits), bare(interface))
             }
             Remark::LeadingZero(number) => write!(f, "leading zero, taken as decimal {number}"),
         }

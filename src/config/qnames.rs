@@ -41,9 +41,7 @@ impl NameSet {
                 return true;
             }
             match rest.split_first() {
-                Some((&len @ 1.., labels)) => {
-                    rest = labels.get(usize::from(len)..).unwrap_or_default()
-                }
+                Some((&len @ 1.., labels)) => rest = labels.get(usize::from(len)..).unwrap_or_default(),
                 _ => return false,
             }
         }
@@ -60,17 +58,10 @@ pub struct NameFilter {
 
 impl NameFilter {
     /// Of names in wire form, as [`parse_name`] gives them.
-    pub fn new(
-        include: impl IntoIterator<Item = Name>,
-        exclude: impl IntoIterator<Item = Name>,
-    ) -> NameFilter {
+    pub fn new(include: impl IntoIterator<Item = Name>, exclude: impl IntoIterator<Item = Name>) -> NameFilter {
         let mut filter = NameFilter::default();
-        include
-            .into_iter()
-            .for_each(|name| filter.include.insert(name));
-        exclude
-            .into_iter()
-            .for_each(|name| filter.exclude.insert(name));
+        include.into_iter().for_each(|name| filter.include.insert(name));
+        exclude.into_iter().for_each(|name| filter.exclude.insert(name));
         filter
     }
 
@@ -141,11 +132,7 @@ pub fn parse_name(text: &str) -> Result<Name, NameFault> {
         end_label(&mut wire, label)?;
         wire.push(0);
     }
-    if wire.len() > NAME_MAX {
-        Err(NameFault::Long)
-    } else {
-        Ok(wire.into())
-    }
+    if wire.len() > NAME_MAX { Err(NameFault::Long) } else { Ok(wire.into()) }
 }
 
 /// What a backslash stands for, with what follows it.
@@ -156,10 +143,7 @@ fn escaped(bytes: &mut std::str::Bytes<'_>) -> Result<u8, NameFault> {
     }
     let mut value = u16::from(first - b'0');
     for _ in 0..2 {
-        let digit = bytes
-            .next()
-            .filter(u8::is_ascii_digit)
-            .ok_or(NameFault::Escape)?;
+        let digit = bytes.next().filter(u8::is_ascii_digit).ok_or(NameFault::Escape)?;
         value = value * 10 + u16::from(digit - b'0');
     }
     u8::try_from(value).map_err(|_| NameFault::Escape)
@@ -182,21 +166,13 @@ fn end_label(wire: &mut [u8], start: usize) -> Result<(), NameFault> {
 pub(super) fn parse_list(text: &str) -> Result<Vec<Name>, Faults> {
     let mut names = Vec::new();
     let mut faults = Vec::new();
-    for item in split_colons(text)
-        .into_iter()
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-    {
+    for item in split_colons(text).into_iter().map(str::trim).filter(|item| !item.is_empty()) {
         match parse_name(item) {
             Ok(name) => names.push(name),
             Err(fault) => faults.push(Fault::NotName(item.to_owned(), fault)),
         }
     }
-    if faults.is_empty() {
-        Ok(names)
-    } else {
-        Err(Faults(faults))
-    }
+    if faults.is_empty() { Ok(names) } else { Err(Faults(faults)) }
 }
 
 fn split_colons(text: &str) -> Vec<&str> {
@@ -231,16 +207,8 @@ pub(super) fn parse_file(path: &Path, bytes: &[u8], problems: &mut Vec<Problem>)
         }
     }
     problems.extend(bad.into_iter().map(|(line, fault)| {
-        let place = Place::Character {
-            path: Arc::clone(&path),
-            line,
-            column: 1,
-        };
-        Problem {
-            place,
-            subject: Subject::Text,
-            fault,
-        }
+        let place = Place::Character { path: Arc::clone(&path), line, column: 1 };
+        Problem { place, subject: Subject::Text, fault }
     }));
     names
 }
@@ -250,9 +218,7 @@ fn parse_line(line: &str) -> Result<Option<Name>, Fault> {
     let name = line.split('#').next().unwrap_or_default().trim();
     match name {
         "" => Ok(None),
-        _ => parse_name(name)
-            .map(Some)
-            .map_err(|fault| Fault::NotName(name.to_owned(), fault)),
+        _ => parse_name(name).map(Some).map_err(|fault| Fault::NotName(name.to_owned(), fault)),
     }
 }
 
@@ -306,10 +272,7 @@ mod tests {
 
     #[test]
     fn escapes_name_bytes_dots_and_colons() {
-        assert_eq!(
-            &*parse_name(r"a\.b.c\065\:\092").unwrap(),
-            b"\x03a.b\x04ca:\\\0"
-        );
+        assert_eq!(&*parse_name(r"a\.b.c\065\:\092").unwrap(), b"\x03a.b\x04ca:\\\0");
         let filter = filter("", r"a\.b:c\:d.e:");
         assert!(filter.drops(&wire(&["a.b"])) && filter.drops(&wire(&["c:d", "e"])));
         assert!(!filter.drops(&wire(&["a", "b"])));
@@ -342,16 +305,7 @@ mod tests {
         let filter = filter("", ".");
         let long = [1u8; 300];
         let pointer = [0xc0, 0x0c];
-        for wire in [
-            &b""[..],
-            b"\x03ab",
-            b"\x03abc",
-            b"\0\0",
-            b"\x40",
-            &pointer,
-            &long,
-            &[0x41; 67],
-        ] {
+        for wire in [&b""[..], b"\x03ab", b"\x03abc", b"\0\0", b"\x40", &pointer, &long, &[0x41; 67]] {
             assert!(!filter.drops(wire), "{wire:?}");
         }
     }
@@ -375,21 +329,12 @@ mod tests {
         let mut problems = Vec::new();
         let names = parse_file(Path::new("names"), b"good\r\nba..d\n\xff\n", &mut problems);
         assert_eq!(names.len(), 1);
-        assert_eq!(
-            problems[0].to_string(),
-            r#"names:2:1: "ba..d" is not a domain name: empty label"#
-        );
-        assert_eq!(
-            problems[1].to_string(),
-            "names:3:1: not UTF-8; write it in UTF-8 or ASCII"
-        );
+        assert_eq!(problems[0].to_string(), r#"names:2:1: "ba..d" is not a domain name: empty label"#);
+        assert_eq!(problems[1].to_string(), "names:3:1: not UTF-8; write it in UTF-8 or ASCII");
         problems.clear();
         parse_file(Path::new("names"), &b"a b\n".repeat(1000), &mut problems);
         assert_eq!(problems.len(), BAD_LINES_MAX + 1);
-        assert_eq!(
-            problems[20].to_string(),
-            "names:21:1: 980 lines from here on are no domain names"
-        );
+        assert_eq!(problems[20].to_string(), "names:21:1: 980 lines from here on are no domain names");
     }
 
     proptest! {

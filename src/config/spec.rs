@@ -45,11 +45,7 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Parsed {
         at: START,
         values: HashMap::new(),
         budget: EXPANSION_MAX,
-        parsed: Parsed {
-            assignments: Vec::new(),
-            problems: Vec::new(),
-            expanded: HashSet::new(),
-        },
+        parsed: Parsed { assignments: Vec::new(), problems: Vec::new(), expanded: HashSet::new() },
     };
     parser.take_text(bytes);
     parser.file();
@@ -65,27 +61,15 @@ struct Mark {
 }
 
 /// Before the first character.
-const START: Mark = Mark {
-    index: 0,
-    line: 1,
-    column: 1,
-};
+const START: Mark = Mark { index: 0, line: 1, column: 1 };
 
 impl Mark {
     /// Past `c`.
     fn after(self, c: char) -> Mark {
         let index = self.index + 1;
         match c {
-            '\n' => Mark {
-                index,
-                line: self.line + 1,
-                column: 1,
-            },
-            _ => Mark {
-                index,
-                column: self.column + 1,
-                ..self
-            },
+            '\n' => Mark { index, line: self.line + 1, column: 1 },
+            _ => Mark { index, column: self.column + 1, ..self },
         }
     }
 }
@@ -106,20 +90,12 @@ struct Parser {
 
 impl Parser {
     fn place(&self, mark: Mark) -> Place {
-        Place::Character {
-            path: Arc::clone(&self.path),
-            line: mark.line,
-            column: mark.column,
-        }
+        Place::Character { path: Arc::clone(&self.path), line: mark.line, column: mark.column }
     }
 
     fn refuse(&mut self, (mark, fault): Refused) {
         let place = self.place(mark);
-        self.parsed.problems.push(Problem {
-            place,
-            subject: Subject::Text,
-            fault,
-        });
+        self.parsed.problems.push(Problem { place, subject: Subject::Text, fault });
     }
 
     /// Bytes to characters. What no value may hold is a problem here (of each kind the first on a line, of DOS line
@@ -145,9 +121,7 @@ impl Parser {
                 _ => None,
             };
             if let Some(fault) = fault
-                && refused
-                    .as_ref()
-                    .is_none_or(|(before, old)| before.line != mark.line || *old != fault)
+                && refused.as_ref().is_none_or(|(before, old)| before.line != mark.line || *old != fault)
             {
                 self.refuse((mark, fault.clone()));
                 refused = Some((mark, fault));
@@ -255,12 +229,7 @@ impl Parser {
         let value = self.word()?;
         self.values.insert(name.clone(), value.clone());
         let (place, value_place) = (self.place(start), self.place(value_start));
-        self.parsed.assignments.push(Assignment {
-            name,
-            value,
-            place,
-            value_place,
-        });
+        self.parsed.assignments.push(Assignment { name, value, place, value_place });
         Ok(())
     }
 
@@ -353,12 +322,7 @@ impl Parser {
     }
 
     /// What follows a `$`; one that starts nothing is itself.
-    fn variable(
-        &mut self,
-        dollar: Mark,
-        in_quotes: bool,
-        value: &mut String,
-    ) -> Result<(), Refused> {
+    fn variable(&mut self, dollar: Mark, in_quotes: bool, value: &mut String) -> Result<(), Refused> {
         self.skip_joins();
         let braced = self.eat('{');
         self.skip_joins();
@@ -371,9 +335,7 @@ impl Parser {
         }
         match self.peek() {
             Some('(') => Err((dollar, Fault::CommandSubstitution)),
-            Some('0'..='9' | '?' | '$' | '!' | '@' | '*' | '#' | '-' | '[') => {
-                Err((dollar, Fault::Expansion))
-            }
+            Some('0'..='9' | '?' | '$' | '!' | '@' | '*' | '#' | '-' | '[') => Err((dollar, Fault::Expansion)),
             Some('\'' | '"') if !in_quotes => Err((dollar, Fault::Expansion)),
             _ => {
                 value.push('$');
@@ -386,10 +348,7 @@ impl Parser {
         let Some(text) = self.values.get(&name) else {
             return Err((dollar, Fault::NotSetEarlier(name)));
         };
-        self.budget = self
-            .budget
-            .checked_sub(text.len())
-            .ok_or((dollar, Fault::TooLong))?;
+        self.budget = self.budget.checked_sub(text.len()).ok_or((dollar, Fault::TooLong))?;
         value.push_str(text);
         self.parsed.expanded.insert(name);
         Ok(())
@@ -409,38 +368,21 @@ mod tests {
     fn read(text: &str) -> Vec<String> {
         let parsed = parsed(text);
         assert_eq!(parsed.problems, [], "{text}");
-        parsed
-            .assignments
-            .iter()
-            .map(|a| format!("{}={}", a.name, a.value))
-            .collect()
+        parsed.assignments.iter().map(|a| format!("{}={}", a.name, a.value)).collect()
     }
 
     fn complaints(text: &str) -> Vec<String> {
-        parsed(text)
-            .problems
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        parsed(text).problems.iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn words_quotes_escapes_and_comments_read_as_a_shell_reads_them() {
-        assert_eq!(
-            read("a=b#c # d\n#e=f\n\n\t g='h \"i\" $j `k`'"),
-            ["a=b#c", "g=h \"i\" $j `k`"]
-        );
-        assert_eq!(
-            read(r#"a="b \"c\" \\ \$d \` \e \.""#),
-            [r#"a=b "c" \ $d ` \e \."#]
-        );
+        assert_eq!(read("a=b#c # d\n#e=f\n\n\t g='h \"i\" $j `k`'"), ["a=b#c", "g=h \"i\" $j `k`"]);
+        assert_eq!(read(r#"a="b \"c\" \\ \$d \` \e \.""#), [r#"a=b "c" \ $d ` \e \."#]);
         assert_eq!(read("a=1\na\\\n=x$\\\na\"$\\\n{a\\\n}\""), ["a=1", "a=x11"]);
         assert_eq!(read("a=b'c'\"d\"\\ e\\\nf"), ["a=bcd ef"]);
         assert_eq!(read("a=\"b\\\nc\nd\" e='f\ng'"), ["a=bc\nd", "e=f\ng"]);
-        assert_eq!(
-            read("export a=b c=d\nexport c\nexport e= f=$ g=\"$\""),
-            ["a=b", "c=d", "e=", "f=$", "g=$"]
-        );
+        assert_eq!(read("export a=b c=d\nexport c\nexport e= f=$ g=\"$\""), ["a=b", "c=d", "e=", "f=$", "g=$"]);
         assert_eq!(read("a=* b={x,y} c=d\\"), ["a=*", "b={x,y}", "c=d\\"]);
     }
 
@@ -460,20 +402,8 @@ mod tests {
         let refused = |text: &str, place: (usize, usize), fault: Fault| {
             let parsed = parsed(&format!("{text}\nz=1"));
             let (line, column) = place;
-            let place = Place::Character {
-                path: Path::new("f").into(),
-                line,
-                column,
-            };
-            assert_eq!(
-                parsed.problems,
-                [Problem {
-                    place,
-                    subject: Subject::Text,
-                    fault
-                }],
-                "{text}"
-            );
+            let place = Place::Character { path: Path::new("f").into(), line, column };
+            assert_eq!(parsed.problems, [Problem { place, subject: Subject::Text, fault }], "{text}");
             assert_eq!(parsed.assignments.last().unwrap().name, "z", "{text}");
         };
         refused("a=$(id)", (1, 3), Fault::CommandSubstitution);
@@ -506,20 +436,11 @@ mod tests {
             let problems = parse(Path::new("f"), bytes).problems;
             problems.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        assert_eq!(
-            faults(b"a=1\nb=\xff\xfe"),
-            ["f:2:3: not UTF-8; write it in UTF-8 or ASCII"]
-        );
+        assert_eq!(faults(b"a=1\nb=\xff\xfe"), ["f:2:3: not UTF-8; write it in UTF-8 or ASCII"]);
         assert_eq!(faults("a=\u{fffd}".as_bytes()), [""; 0]);
         assert_eq!(faults(b"a=1\0"), ["f:1:4: NUL byte; take it out"]);
-        assert_eq!(
-            faults(b"a=1\r\nb=2\r\n"),
-            [r"f:1:4: lines end in CR LF; convert with sed -i 's/\r$//'"]
-        );
-        assert_eq!(
-            faults(b"a=1\rb"),
-            ["f:1:4: carriage return within a line; take it out"]
-        );
+        assert_eq!(faults(b"a=1\r\nb=2\r\n"), [r"f:1:4: lines end in CR LF; convert with sed -i 's/\r$//'"]);
+        assert_eq!(faults(b"a=1\rb"), ["f:1:4: carriage return within a line; take it out"]);
     }
 
     #[test]
@@ -536,10 +457,7 @@ mod tests {
         let script = format!("{text}\nprintf '<%s>' \"$a\" \"$b\" \"$c\"");
         let mut shell = std::process::Command::new("/bin/sh");
         let output = shell.env_clear().arg("-c").arg(script).output().unwrap();
-        assert!(
-            output.status.success() && output.stderr.is_empty(),
-            "{text}: {output:?}"
-        );
+        assert!(output.status.success() && output.stderr.is_empty(), "{text}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 

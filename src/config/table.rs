@@ -292,10 +292,7 @@ fn names(text: &str, _: &mut Remarks) -> Result<Vec<Name>, Faults> {
 impl Default for Settings {
     fn default() -> Settings {
         let mut settings = Settings::blank();
-        for setting in SETTINGS
-            .iter()
-            .filter(|setting| !setting.default.is_empty())
-        {
+        for setting in SETTINGS.iter().filter(|setting| !setting.default.is_empty()) {
             let set = (setting.set)(&mut settings, setting.default, &mut Vec::new());
             debug_assert_eq!(set, Ok(()), "default of {}", setting.name);
         }
@@ -309,10 +306,7 @@ mod tests {
 
     #[test]
     fn every_default_is_a_value_of_its_setting() {
-        for setting in SETTINGS
-            .iter()
-            .filter(|setting| !setting.default.is_empty())
-        {
+        for setting in SETTINGS.iter().filter(|setting| !setting.default.is_empty()) {
             let mut remarks = Vec::new();
             let set = (setting.set)(&mut Settings::blank(), setting.default, &mut remarks);
             assert_eq!((set, remarks), (Ok(()), vec![]), "{}", setting.name);
@@ -325,10 +319,7 @@ mod tests {
             (setting.set)(&mut Settings::blank(), &number.to_string(), &mut Vec::new()).is_ok()
         };
         let mut ranges = 0;
-        for setting in SETTINGS
-            .iter()
-            .filter(|setting| setting.values.contains(", "))
-        {
+        for setting in SETTINGS.iter().filter(|setting| setting.values.contains(", ")) {
             let (_, range) = setting.values.split_once(", ").unwrap();
             let Some((min, max)) = range.split(';').next().unwrap().split_once(" to ") else {
                 continue;
@@ -336,11 +327,7 @@ mod tests {
             let (Ok(min), Ok(max)) = (min.parse::<u64>(), max.parse::<u64>()) else {
                 continue;
             };
-            assert!(
-                accepts(setting, min) && accepts(setting, max),
-                "{}",
-                setting.name
-            );
+            assert!(accepts(setting, min) && accepts(setting, max), "{}", setting.name);
             assert!(!accepts(setting, max + 1), "{}", setting.name);
             assert!(min == 0 || !accepts(setting, min - 1), "{}", setting.name);
             ranges += 1;
@@ -351,19 +338,9 @@ mod tests {
     #[test]
     fn names_are_told_apart_and_meanings_are_there() {
         for (index, setting) in SETTINGS.iter().enumerate() {
-            assert!(
-                SETTINGS[..index]
-                    .iter()
-                    .all(|other| other.name != setting.name),
-                "{}",
-                setting.name
-            );
+            assert!(SETTINGS[..index].iter().all(|other| other.name != setting.name), "{}", setting.name);
             assert!(!OBSOLETE.contains(&setting.name) && !REPLACED.contains(&setting.name));
-            assert!(
-                setting.meaning.ends_with('.')
-                    && !setting.values.is_empty()
-                    && !setting.used_by.is_empty()
-            );
+            assert!(setting.meaning.ends_with('.') && !setting.values.is_empty() && !setting.used_by.is_empty());
         }
     }
 
@@ -373,23 +350,12 @@ mod tests {
         assert!(settings.ports.iter().eq([53]));
         assert_eq!(settings.query_timeout, Duration::from_secs(60));
         assert_eq!(settings.state_table_max, 131_072);
-        assert_eq!(
-            (settings.capture_rd, settings.capture_qr),
-            (None, CaptureQr::Pair)
-        );
-        assert_eq!(
-            (settings.tcp_connections_max, settings.tcp_bytes_max),
-            (16_384, 64 << 20)
-        );
+        assert_eq!((settings.capture_rd, settings.capture_qr), (None, CaptureQr::Pair));
+        assert_eq!((settings.tcp_connections_max, settings.tcp_bytes_max), (16_384, 64 << 20));
         assert_eq!(settings.tcp_idle, Duration::from_secs(30));
-        assert!(
-            settings.capture_tcp && settings.upload && !settings.archive && !settings.strip_ecs
-        );
+        assert!(settings.capture_tcp && settings.upload && !settings.archive && !settings.strip_ecs);
         assert_eq!(settings.max_spool_size, Some(512 << 20));
-        assert_eq!(
-            (settings.drop_duplicates, settings.pair_slack),
-            (None, None)
-        );
+        assert_eq!((settings.drop_duplicates, settings.pair_slack), (None, None));
         assert_eq!(settings.compress, Compress::Adaptive);
     }
 }

@@ -27,20 +27,11 @@ fn load_text(text: &str, sets: &[&str]) -> Result<(Settings, Vec<String>), Vec<S
     let file = File::new(text);
     let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
     let name = file.0.display().to_string();
-    let lines = |text: String| {
-        text.replace(&name, "FILE")
-            .lines()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
+    let lines = |text: String| text.replace(&name, "FILE").lines().map(str::to_owned).collect::<Vec<_>>();
     match load(Some(&file.0), &sets) {
-        Ok((settings, notices)) => Ok((
-            settings,
-            notices
-                .iter()
-                .flat_map(|notice| lines(notice.to_string()))
-                .collect(),
-        )),
+        Ok((settings, notices)) => {
+            Ok((settings, notices.iter().flat_map(|notice| lines(notice.to_string())).collect()))
+        }
         Err(problems) => Err(lines(problems.to_string())),
     }
 }
@@ -74,10 +65,7 @@ fn the_shipped_old_file_loads() {
     let (settings, notices) = load_text(SHIPPED, &[]).unwrap();
     assert_eq!(settings.interfaces[0].name, "eth0");
     assert_eq!(settings.resolver_addresses.prefixes().len(), 2);
-    assert_eq!(
-        (settings.max_per_batch, settings.login.as_deref()),
-        (16, Some("sie-username"))
-    );
+    assert_eq!((settings.max_per_batch, settings.login.as_deref()), (16, Some("sie-username")));
     assert_eq!(settings.memory_limit, 512 << 20);
     assert_eq!(notices, [r#"FILE:5:10: interval="60": accepted, unused"#]);
 }
@@ -94,10 +82,7 @@ fn set_wins_over_the_file_and_the_last_over_the_first() {
     let sets = ["channel=b", "channel=c", "maxper="];
     let settings = settings(text, &sets);
     assert_eq!(settings.query_timeout, Duration::from_secs(20));
-    assert_eq!(
-        (settings.channel.as_str(), settings.max_per_batch),
-        ("c", 256)
-    );
+    assert_eq!((settings.channel.as_str(), settings.max_per_batch), ("c", 256));
 }
 
 #[test]
@@ -129,10 +114,7 @@ fn every_problem_is_told_at_once_in_the_order_of_the_file() {
 fn a_file_that_cannot_be_read_is_a_problem_and_not_the_defaults() {
     let missing = Path::new("/nonexistent/sie-dns-sensor");
     let problems = load(Some(missing), &[]).unwrap_err().to_string();
-    assert_eq!(
-        problems,
-        "/nonexistent/sie-dns-sensor: cannot be read: No such file or directory (os error 2)"
-    );
+    assert_eq!(problems, "/nonexistent/sie-dns-sensor: cannot be read: No such file or directory (os error 2)");
     assert!(load(Some(Path::new("/")), &[]).is_err());
 }
 
@@ -157,10 +139,7 @@ fn old_filters_are_refused_with_the_line_to_write() {
         said("bpfpat_src='(src host 192.0.2.1 or src host 2001:db8::1)'"),
         r#"FILE:1:12: bpfpat_src="(src host 192.0.2.1 or src host 2001:db8::1)": replaced by address lists; write DNSQR_RES_ADDRS="192.0.2.1, 2001:db8::1""#
     );
-    assert!(
-        said("bpfpat_dst='not host 192.0.2.1'")
-            .ends_with(r#"write DNSQR_RES_ADDRS="ADDRESS, ADDRESS""#)
-    );
+    assert!(said("bpfpat_dst='not host 192.0.2.1'").ends_with(r#"write DNSQR_RES_ADDRS="ADDRESS, ADDRESS""#));
     assert!(said("dnstype=cache").ends_with(r#"write DNSQR_RES_ADDRS="ADDRESS, ADDRESS""#));
     assert!(said("dnstype=auth").ends_with(r#"write DNSQR_AUTH_ADDRS="ADDRESS, ADDRESS""#));
     assert_eq!(settings("dnstype=", &[]), Settings::default());
@@ -168,33 +147,22 @@ fn old_filters_are_refused_with_the_line_to_write() {
 
 #[test]
 fn empty_means_not_set_except_where_it_is_a_value() {
-    let text = "maxper= DNSQR_PORTS='' DNSQR_CAPTURE_RD=' ' interface=\nmax_spool_size_kbytes= upload= DNSQR_CAPTURE_TCP=";
+    let text =
+        "maxper= DNSQR_PORTS='' DNSQR_CAPTURE_RD=' ' interface=\nmax_spool_size_kbytes= upload= DNSQR_CAPTURE_TCP=";
     let settings = settings(text, &[]);
-    let expected = Settings {
-        max_spool_size: None,
-        upload: false,
-        capture_tcp: false,
-        ..Settings::default()
-    };
+    let expected = Settings { max_spool_size: None, upload: false, capture_tcp: false, ..Settings::default() };
     assert_eq!(settings, expected);
 }
 
 #[test]
 fn a_variable_that_the_file_uses_is_its_own_affair() {
-    assert_eq!(
-        settings("base=/srv\nspooldir=$base/sie", &[]).spool_dir,
-        Path::new("/srv/sie")
-    );
+    assert_eq!(settings("base=/srv\nspooldir=$base/sie", &[]).spool_dir, Path::new("/srv/sie"));
     assert_eq!(problems("base=/srv\nspooldir=/srv/sie", &[]).len(), 1);
 }
 
 #[test]
 fn names_come_from_lists_and_files() {
-    let many = File::new(
-        &(0..100_000)
-            .map(|n| format!("n{n}.example\n"))
-            .collect::<String>(),
-    );
+    let many = File::new(&(0..100_000).map(|n| format!("n{n}.example\n")).collect::<String>());
     let text = format!(
         "DNSQR_FILTER_QNAMES_EXCLUDE_FILE={} DNSQR_FILTER_QNAMES_EXCLUDE=local:lan DNSQR_FILTER_QNAMES_INCLUDE=n7.example",
         many.0.display()
@@ -207,20 +175,11 @@ fn names_come_from_lists_and_files() {
 #[test]
 fn a_bad_names_file_is_named() {
     let bad = File::new("fine.example\nb..d\n");
-    let said = problems(
-        &format!("DNSQR_FILTER_QNAMES_INCLUDE_FILE={}", bad.0.display()),
-        &[],
-    )
-    .concat();
-    assert!(
-        said.ends_with(r#":2:1: "b..d" is not a domain name: empty label"#),
-        "{said}"
-    );
+    let said = problems(&format!("DNSQR_FILTER_QNAMES_INCLUDE_FILE={}", bad.0.display()), &[]).concat();
+    assert!(said.ends_with(r#":2:1: "b..d" is not a domain name: empty label"#), "{said}");
     let said = problems("DNSQR_FILTER_QNAMES_EXCLUDE_FILE=/nonexistent/n", &[]).concat();
     assert!(
-        said.starts_with(
-            "FILE:1:34: DNSQR_FILTER_QNAMES_EXCLUDE_FILE=\"/nonexistent/n\": cannot be read"
-        ),
+        said.starts_with("FILE:1:34: DNSQR_FILTER_QNAMES_EXCLUDE_FILE=\"/nonexistent/n\": cannot be read"),
         "{said}"
     );
 }
@@ -230,24 +189,12 @@ fn what_others_decide_is_derived() {
     let unset = Settings::default();
     assert_eq!(unset.replay_capture_rd(), CaptureRd::Both);
     assert_eq!(unset.run_capture_rd(), CaptureRd::Only(false));
-    assert_eq!(
-        (unset.pair_slack_for(1), unset.pair_slack_for(2)),
-        (Duration::ZERO, Duration::from_millis(2))
-    );
+    assert_eq!((unset.pair_slack_for(1), unset.pair_slack_for(2)), (Duration::ZERO, Duration::from_millis(2)));
     assert_eq!(unset.remote_dir_path(), "up/ch202/");
-    let set = settings(
-        "spooldir=/s pair_slack_ms=0 remote_dir=x DNSQR_CAPTURE_RD=1",
-        &[],
-    );
-    assert_eq!(
-        (set.pair_slack_for(2), set.replay_capture_rd()),
-        (Duration::ZERO, CaptureRd::Only(true))
-    );
+    let set = settings("spooldir=/s pair_slack_ms=0 remote_dir=x DNSQR_CAPTURE_RD=1", &[]);
+    assert_eq!((set.pair_slack_for(2), set.replay_capture_rd()), (Duration::ZERO, CaptureRd::Only(true)));
     assert_eq!(set.upload_key_path(), Path::new("/s/keys/upload"));
-    assert_eq!(
-        (set.known_hosts_path(), set.remote_dir_path().as_str()),
-        ("/s/keys/known_hosts".into(), "x/")
-    );
+    assert_eq!((set.known_hosts_path(), set.remote_dir_path().as_str()), ("/s/keys/known_hosts".into(), "x/"));
 }
 
 #[test]
@@ -257,12 +204,5 @@ fn the_nearest_name_is_near() {
     assert_eq!(nearest("PATH"), None);
     assert_eq!(nearest(""), None);
     assert_eq!(nearest(&"x".repeat(1_000_000)), None);
-    assert_eq!(
-        (
-            distance("kitten", "sitting"),
-            distance("", "ab"),
-            distance("ab", "")
-        ),
-        (3, 2, 2)
-    );
+    assert_eq!((distance("kitten", "sitting"), distance("", "ab"), distance("ab", "")), (3, 2, 2));
 }

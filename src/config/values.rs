@@ -28,12 +28,8 @@ pub(super) fn optional<T>(
 
 /// One of a few words, in any case.
 fn word<T: Copy>(text: &str, words: &'static str, known: &[(&str, T)]) -> Result<T, Faults> {
-    let found = known
-        .iter()
-        .find(|(word, _)| text.eq_ignore_ascii_case(word));
-    found
-        .map(|&(_, value)| value)
-        .ok_or_else(|| Fault::NotOneOf(words).into())
+    let found = known.iter().find(|(word, _)| text.eq_ignore_ascii_case(word));
+    found.map(|&(_, value)| value).ok_or_else(|| Fault::NotOneOf(words).into())
 }
 
 /// Yes or no.
@@ -124,9 +120,7 @@ impl std::str::FromStr for Compress {
     fn from_str(text: &str) -> Result<Compress, Fault> {
         const WORDS: &str = "off, adaptive, or a level from 1 to 12";
         match text.parse() {
-            Ok(level @ 1..=12) if text.bytes().all(|b| b.is_ascii_digit()) => {
-                Ok(Compress::Level(level))
-            }
+            Ok(level @ 1..=12) if text.bytes().all(|b| b.is_ascii_digit()) => Ok(Compress::Level(level)),
             _ if text.eq_ignore_ascii_case("off") => Ok(Compress::Off),
             _ if text.eq_ignore_ascii_case("adaptive") => Ok(Compress::Adaptive),
             _ => Err(Fault::NotOneOf(WORDS)),
@@ -149,11 +143,7 @@ pub enum Transport {
 }
 
 pub(super) fn transport(text: &str, _: &mut Remarks) -> Result<Transport, Faults> {
-    word(
-        text,
-        "rsync or sftp",
-        &[("rsync", Transport::Rsync), ("sftp", Transport::Sftp)],
-    )
+    word(text, "rsync or sftp", &[("rsync", Transport::Rsync), ("sftp", Transport::Sftp)])
 }
 
 /// What is logged.
@@ -192,17 +182,12 @@ pub struct SyslogPriority {
 /// `FACILITY.SEVERITY` as logger(1) takes it.
 pub(super) fn syslog_priority(text: &str, _: &mut Remarks) -> Result<SyslogPriority, Faults> {
     const FACILITIES: [&str; 24] = [
-        "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron",
-        "authpriv", "ftp", "", "", "", "", "local0", "local1", "local2", "local3", "local4",
-        "local5", "local6", "local7",
+        "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "", "",
+        "", "", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
     ];
-    const SEVERITIES: [&str; 8] = [
-        "emerg", "alert", "crit", "err", "warning", "notice", "info", "debug",
-    ];
+    const SEVERITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
     let number = |names: &[&str], name: &str| {
-        let index = names
-            .iter()
-            .position(|known| !name.is_empty() && known.eq_ignore_ascii_case(name));
+        let index = names.iter().position(|known| !name.is_empty() && known.eq_ignore_ascii_case(name));
         index.and_then(|index| u8::try_from(index).ok())
     };
     let (facility, severity) = text.split_once('.').ok_or(Fault::NotPriority)?;
@@ -230,43 +215,27 @@ pub struct Interface {
 pub(super) fn interfaces(text: &str, remarks: &mut Remarks) -> Result<Vec<Interface>, Faults> {
     let mut interfaces: Vec<Interface> = Vec::new();
     let mut faults = Vec::new();
-    for item in text
-        .split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-    {
+    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let digits = item.bytes().all(|b| b.is_ascii_digit());
         let name = item.strip_suffix('+').unwrap_or(item);
         let known = interfaces.iter().any(|interface| interface.name == name);
         match interfaces.last() {
-            Some(before) if digits => {
-                remarks.push(Remark::SnapLength(before.name.clone(), item.to_owned()))
-            }
+            Some(before) if digits => remarks.push(Remark::SnapLength(before.name.clone(), item.to_owned())),
             None if digits => faults.push(Fault::SnapLengthFirst(item.to_owned())),
             _ if !is_interface(name) => faults.push(Fault::NotInterface(item.to_owned())),
             _ if known => faults.push(Fault::InterfaceTwice(name.to_owned())),
-            _ => interfaces.push(Interface {
-                name: name.to_owned(),
-                promiscuous: name.len() < item.len(),
-            }),
+            _ => interfaces.push(Interface { name: name.to_owned(), promiscuous: name.len() < item.len() }),
         }
     }
     if interfaces.is_empty() && faults.is_empty() {
         faults.push(Fault::EmptyList);
     }
-    if faults.is_empty() {
-        Ok(interfaces)
-    } else {
-        Err(Faults(faults))
-    }
+    if faults.is_empty() { Ok(interfaces) } else { Err(Faults(faults)) }
 }
 
 /// What any kernel takes for a name; whether it exists is seen when it is opened.
 fn is_interface(name: &str) -> bool {
-    !name.is_empty()
-        && name != "."
-        && name != ".."
-        && name.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
+    !name.is_empty() && name != "." && name != ".." && name.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
 }
 
 /// Where files are sent.
@@ -304,22 +273,13 @@ pub(super) fn submit_server(text: &str, remarks: &mut Remarks) -> Result<SubmitS
         Err(_) => {}
     }
     let Some((host, port)) = text.rsplit_once(':') else {
-        return if is_host(text) {
-            Ok(SubmitServer::Srv(text.to_owned()))
-        } else {
-            Err(Fault::NotServer(None).into())
-        };
+        return if is_host(text) { Ok(SubmitServer::Srv(text.to_owned())) } else { Err(Fault::NotServer(None).into()) };
     };
     let port = match port {
         "" => Some(SUBMIT_PORT),
-        _ => port
-            .parse()
-            .ok()
-            .filter(|&number| number > 0 && !port.starts_with('+')),
+        _ => port.parse().ok().filter(|&number| number > 0 && !port.starts_with('+')),
     };
-    let v6 = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
+    let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let host = match v6 {
         Some(address) => matches!(address.parse(), Ok(IpAddr::V6(_))).then_some(address),
         None => is_host(host).then_some(host),
@@ -335,9 +295,7 @@ fn is_host(host: &str) -> bool {
     let labels = host.strip_suffix('.').unwrap_or(host);
     let letter = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     host.len() <= 254
-        && labels
-            .split('.')
-            .all(|l| !l.is_empty() && !l.starts_with('-') && l.len() < 64 && l.bytes().all(letter))
+        && labels.split('.').all(|l| !l.is_empty() && !l.starts_with('-') && l.len() < 64 && l.bytes().all(letter))
 }
 
 /// A path from the root on.
@@ -368,8 +326,7 @@ pub(super) fn line(text: &str, _: &mut Remarks) -> Result<String, Faults> {
 
 /// An address.
 pub(super) fn address(text: &str, _: &mut Remarks) -> Result<IpAddr, Faults> {
-    text.parse()
-        .map_err(|_| Fault::NotAddress(text.to_owned()).into())
+    text.parse().map_err(|_| Fault::NotAddress(text.to_owned()).into())
 }
 
 /// An address and a port.
@@ -394,10 +351,7 @@ mod tests {
             assert_eq!(boolean(text, &mut Vec::new()), Ok(false));
         }
         for text in ["2", "y", "enable", "yes!"] {
-            assert_eq!(
-                boolean(text, &mut Vec::new()),
-                Err(Fault::NotOneOf("yes or no").into())
-            );
+            assert_eq!(boolean(text, &mut Vec::new()), Err(Fault::NotOneOf("yes or no").into()));
         }
     }
 
@@ -405,10 +359,7 @@ mod tests {
     fn what_libnmsg_took_silently_for_both_is_an_error() {
         assert_eq!(capture_rd("ANY", &mut Vec::new()), Ok(CaptureRd::Both));
         let faults = capture_rd("2", &mut Vec::new()).unwrap_err();
-        assert_eq!(
-            faults.0[0].to_string(),
-            "not a value of this setting; write 0, 1 or both"
-        );
+        assert_eq!(faults.0[0].to_string(), "not a value of this setting; write 0, 1 or both");
         assert!(capture_qr("2", &mut Vec::new()).is_err());
     }
 
@@ -425,24 +376,9 @@ mod tests {
     fn interfaces_keep_their_promiscuous_flag_and_lose_their_snap_length() {
         let mut remarks = Vec::new();
         let listed = interfaces("eth0+,1522, eth1", &mut remarks).unwrap();
-        assert_eq!(
-            listed[0],
-            Interface {
-                name: "eth0".into(),
-                promiscuous: true
-            }
-        );
-        assert_eq!(
-            listed[1],
-            Interface {
-                name: "eth1".into(),
-                promiscuous: false
-            }
-        );
-        assert_eq!(
-            remarks[0].to_string(),
-            "snap length 1522 of eth0: accepted, unused"
-        );
+        assert_eq!(listed[0], Interface { name: "eth0".into(), promiscuous: true });
+        assert_eq!(listed[1], Interface { name: "eth1".into(), promiscuous: false });
+        assert_eq!(remarks[0].to_string(), "snap length 1522 of eth0: accepted, unused");
         let faults = interfaces("1522,eth0,a/b,eth0+,+", &mut remarks).unwrap_err();
         assert_eq!(
             faults.0,
@@ -458,37 +394,19 @@ mod tests {
     #[test]
     fn a_server_is_a_service_a_host_with_port_or_a_directory() {
         let at = |host: &str, port| Some(SubmitServer::HostPort(host.into(), port));
-        assert_eq!(
-            server("submit.sie-network.net"),
-            Some(SubmitServer::Srv("submit.sie-network.net".into()))
-        );
+        assert_eq!(server("submit.sie-network.net"), Some(SubmitServer::Srv("submit.sie-network.net".into())));
         assert_eq!(server("host:22"), at("host", 22));
         assert_eq!(server("host:"), at("host", 49222));
         assert_eq!(server("192.0.2.1:22"), at("192.0.2.1", 22));
         assert_eq!(server("[2001:db8::1]:22"), at("2001:db8::1", 22));
-        assert_eq!(
-            server("dir:/var/tmp"),
-            Some(SubmitServer::Dir("/var/tmp".into()))
-        );
-        for text in [
-            "192.0.2.1",
-            "2001:db8::1",
-            "[::1]",
-            "[host]:1",
-            "a b",
-            "host:0",
-            "host:65536",
-            "-o:1",
-            "dir:x",
-            ":1",
-        ] {
+        assert_eq!(server("dir:/var/tmp"), Some(SubmitServer::Dir("/var/tmp".into())));
+        for text in
+            ["192.0.2.1", "2001:db8::1", "[::1]", "[host]:1", "a b", "host:0", "host:65536", "-o:1", "dir:x", ":1"]
+        {
             assert_eq!(server(text), None, "{text}");
         }
         let faults = submit_server("2001:db8::1", &mut Vec::new()).unwrap_err();
-        assert_eq!(
-            faults.0[0].to_string(),
-            r#"an address needs a port; write "[2001:db8::1]:49222""#
-        );
+        assert_eq!(faults.0[0].to_string(), r#"an address needs a port; write "[2001:db8::1]:49222""#);
     }
 
     #[test]
@@ -503,13 +421,7 @@ mod tests {
 
     #[test]
     fn syslog_priorities_have_their_rfc_numbers() {
-        assert_eq!(
-            syslog_priority("local5.info", &mut Vec::new()),
-            Ok(SyslogPriority {
-                facility: 21,
-                severity: 6
-            })
-        );
+        assert_eq!(syslog_priority("local5.info", &mut Vec::new()), Ok(SyslogPriority { facility: 21, severity: 6 }));
         for text in ["local5", "local8.info", ".info", "info.local5"] {
             assert!(syslog_priority(text, &mut Vec::new()).is_err());
         }
