@@ -28,6 +28,32 @@ pub enum Type {
     UdpResponseOnly = 7,
 }
 
+/// What the dnsqr types are called, by number; also in libnmsg's output.
+pub const TYPE_NAMES: [&str; 8] = [
+    "UDP_INVALID",
+    "UDP_QUERY_RESPONSE",
+    "UDP_UNANSWERED_QUERY",
+    "UDP_UNSOLICITED_RESPONSE",
+    "TCP",
+    "ICMP",
+    "UDP_QUERY_ONLY",
+    "UDP_RESPONSE_ONLY",
+];
+
+/// How the UDP checksum of the response datagram was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum UdpChecksum {
+    /// It could not be computed.
+    Error = 0,
+    /// The field was zero.
+    Absent = 1,
+    /// Wrong.
+    Incorrect = 2,
+    /// Right.
+    Correct = 3,
+}
+
 /// A decoded dnsqr message; byte fields are borrowed from the payload. Absent optional fields are `None`.
 /// Numbers that are enums on the wire stay numbers here: a value that nobody defined must still print.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -137,6 +163,24 @@ impl<'b> Dnsqr<'b> {
     pub fn response_message(&self) -> Option<Cow<'b, [u8]>> {
         packets::message(&self.response_packet)
     }
+}
+
+/// The name, its parent, and so on to the root, of a name in uncompressed wire form: all of them, or nothing where it
+/// is malformed.
+pub fn suffixes(name: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    let mut all = Vec::new();
+    let mut rest = name;
+    while let Some((&len, behind)) = rest.split_first() {
+        all.push(rest);
+        if len == 0 && behind.is_empty() && name.len() <= 255 {
+            return all.into_iter();
+        }
+        match behind.get(usize::from(len)..) {
+            Some(behind) if (1..=63).contains(&len) => rest = behind,
+            _ => break,
+        }
+    }
+    Vec::new().into_iter()
 }
 
 /// Fields 1 to 7 are required.

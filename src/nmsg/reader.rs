@@ -1,6 +1,7 @@
 //! Containers in, payloads out: reads what any NMSG writer makes, and goes on after what none should have made.
 
 use std::borrow::Cow;
+use std::hash::RandomState;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -187,7 +188,7 @@ pub struct Reader<R> {
     reassembly: Reassembly,
     /// The next sequence number of each writer. When full, the writer silent for longest is forgotten, and its next
     /// container begins anew.
-    sequences: LruCache<u64, u32>,
+    sequences: LruCache<u64, u32, RandomState>,
     body: Body,
     /// Bytes of the open container in the window.
     open_len: usize,
@@ -211,7 +212,7 @@ impl<R: Read> Reader<R> {
             inflater: Decompressor::new(),
             inflated: Vec::new(),
             reassembly: Reassembly::default(),
-            sequences: LruCache::new(WRITERS_MAX),
+            sequences: LruCache::with_hasher(WRITERS_MAX, RandomState::new()),
             body: Body::Window(0),
             open_len: 0,
             offset: 0,
@@ -445,7 +446,7 @@ fn inflate(inflater: &mut Decompressor, out: &mut Vec<u8>, body: &[u8]) -> Resul
 
 /// How many containers are missing before this one. One that comes late, or again, is none missing: it was counted
 /// when the gap was seen, and the expectation stays.
-fn gap(sequences: &mut LruCache<u64, u32>, id: u64, sequence: u32) -> u64 {
+fn gap(sequences: &mut LruCache<u64, u32, RandomState>, id: u64, sequence: u32) -> u64 {
     let next = sequence.wrapping_add(1);
     let Some(expected) = sequences.get_mut(&id) else {
         sequences.put(id, next);
@@ -672,7 +673,7 @@ mod tests {
 
     #[test]
     fn a_sequence_wraps_without_loss() {
-        let mut sequences = LruCache::new(WRITERS_MAX);
+        let mut sequences = LruCache::with_hasher(WRITERS_MAX, RandomState::new());
         assert_eq!(gap(&mut sequences, 1, u32::MAX), 0);
         assert_eq!(gap(&mut sequences, 1, 0), 0);
         for id in 0..5000 {
