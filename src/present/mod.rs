@@ -4,6 +4,7 @@
 //! [`message`], whose records [`rdata`] and [`edns`] print; [`names`] knows what numbers are called. Whatever a payload
 //! holds, writing it never fails, and no control byte from the wire reaches the output.
 
+pub mod cof;
 mod compression;
 mod cursor;
 pub mod edns;
@@ -14,6 +15,8 @@ mod numbers;
 mod payload;
 pub mod pres;
 pub mod rdata;
+pub mod savefile;
+pub mod stats;
 mod svcb;
 
 pub use json::escape_json;
