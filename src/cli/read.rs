@@ -17,8 +17,15 @@ use crate::nmsg::dnsqr::Dnsqr;
 use crate::nmsg::reader::{ReadError, Reader};
 use crate::nmsg::{MSGTYPE_DNSQR, Payload, VENDOR_BASE};
 
+/// Behind `--help`.
+const AFTER_HELP: &str = "\
+Exit codes: 0 done; 1 some input was bad, the rest was read; 2 usage or failure.
+
+Payloads that are not dnsqr pass only where no filter but --since and --until is given.";
+
 /// What was typed. The values stay text until all of them are checked, so that every mistake is said at once.
 #[derive(Args, Debug, Default)]
+#[command(after_help = AFTER_HELP)]
 pub struct ReadArgs {
     /// NMSG files; none, or -, is standard input
     files: Vec<PathBuf>,
@@ -182,6 +189,14 @@ fn say(line: &str) {
     let _ = writeln!(io::stderr(), "sie-dns-sensor read: {line}");
 }
 
+/// Payloads of an input that say they are dnsqr and are none.
+#[derive(Default)]
+struct Undecodable {
+    count: u64,
+    /// Where the container of the first one begins.
+    first: Option<u64>,
+}
+
 /// A run over the inputs. Errors in here are those of the output.
 struct Run {
     request: Request,
@@ -218,10 +233,15 @@ impl Run {
 
     fn read_stream(&mut self, name: &str, stream: impl Read) -> io::Result<()> {
         let mut reader = Reader::new(stream);
-        let mut undecodable = 0u64;
+        let mut undecodable = Undecodable::default();
         while self.request.remaining > 0 {
             match reader.next() {
-                Ok(Some(payload)) => undecodable += u64::from(!self.take(&payload)?),
+                Ok(Some(payload)) => {
+                    if !self.take(&payload)? {
+                        undecodable.count += 1;
+                        undecodable.first.get_or_insert(reader.offset());
+                    }
+                }
                 Ok(None) => break,
                 Err(error) => {
                     let failed = matches!(error, ReadError::Io { .. });
@@ -254,13 +274,17 @@ impl Run {
     }
 
     /// What can only be said at the end of an input.
-    fn summarize<R: Read>(&mut self, name: &str, reader: &Reader<R>, undecodable: u64) {
+    fn summarize<R: Read>(&mut self, name: &str, reader: &Reader<R>, undecodable: Undecodable) {
         let counts = reader.counts();
-        if undecodable > 0 {
-            self.problem(
-                Outcome::SomeInputBad,
-                &format!("{name}: {undecodable} dnsqr payloads are malformed"),
+        if let Undecodable {
+            count,
+            first: Some(offset),
+        } = undecodable
+        {
+            let line = format!(
+                "{name}: offset {offset}: {count} dnsqr payloads are malformed, the first in this container"
             );
+            self.problem(Outcome::SomeInputBad, &line);
         }
         if self.request.remaining > 0 && counts.incomplete_fragments > 0 {
             let incomplete = counts.incomplete_fragments;

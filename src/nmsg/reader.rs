@@ -233,6 +233,11 @@ impl<R: Read> Reader<R> {
         }
     }
 
+    /// Where the container of the last payload begins; for a reassembled one, its last fragment.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// The next payload; `None` at the end. An error is about one place in the input: call again, and it goes on
     /// behind that place. Every error takes input with it, so this ends.
     #[allow(clippy::should_implement_trait)] // it lends

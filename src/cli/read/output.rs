@@ -1,5 +1,6 @@
 //! Where payloads go, and in which form.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -73,15 +74,13 @@ impl Target {
             let terminal = file.is_terminal();
             return Ok((!(binary && terminal)).then(|| Target::new(Box::new(file), None, name)));
         }
-        let mut part_name = path.file_name().unwrap_or_default().to_os_string();
-        part_name.push(".part");
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()); // a link stays a link
+        let mut part_name = OsString::from(".");
+        part_name.push(path.file_name().unwrap_or_default());
+        part_name.push(format!(".{}.part", std::process::id()));
         let part = path.with_file_name(part_name);
-        let file = File::create(&part)?;
-        Ok(Some(Target::new(
-            Box::new(file),
-            Some((part, path.to_path_buf())),
-            name,
-        )))
+        let file = File::create_new(&part)?;
+        Ok(Some(Target::new(Box::new(file), Some((part, path)), name)))
     }
 
     fn new(stream: Box<dyn Write>, rename: Option<(PathBuf, PathBuf)>, name: String) -> Target {
