@@ -28,6 +28,7 @@ Payloads that are not dnsqr pass only where no filter but --since and --until is
 #[command(after_help = AFTER_HELP)]
 pub struct ReadArgs {
     /// NMSG files; none, or -, is standard input
+    #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// pres, json (one object a line), pcap (the IP packets), or cof (passive DNS Common Output Format)
     #[arg(

@@ -9,6 +9,7 @@ pub mod dnsqr;
 pub mod encode;
 mod input;
 pub mod packets;
+mod payload;
 pub mod reader;
 mod reassembly;
 #[cfg(test)]

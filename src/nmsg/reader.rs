@@ -1,6 +1,7 @@
 //! Containers in, payloads out: reads what any NMSG writer makes, and goes on after what none should have made.
 
-use std::borrow::Cow;
+mod damage;
+
 use std::hash::RandomState;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
@@ -17,6 +18,8 @@ use super::input::{Input, is_signature};
 use super::reassembly::Reassembly;
 use super::wire::{Fields, Malformed, Value, low_32};
 
+pub use self::damage::{Counts, Damage, ReadError};
+
 /// Writers whose sequence numbers are remembered.
 const WRITERS_MAX: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// The smallest payload: its four required fields (11 bytes) in a length-delimited field (2).
@@ -24,150 +27,6 @@ const PAYLOAD_MIN: usize = 13;
 /// Deflate makes at most 258 bytes out of two bits (RFC 1951), so a longer declared length is a lie. Without this a
 /// few bytes could make the reader clear [`INFLATED_MAX`] bytes, once for every container.
 const INFLATE_RATIO_MAX: usize = 1032;
-
-/// What was read so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Containers that could be decoded; one that came as container fragments counts once.
-    pub containers: u64,
-    /// Payloads handed out.
-    pub payloads: u64,
-    /// Payloads dropped because their checksum was wrong.
-    pub crc_mismatch: u64,
-    /// Containers missing in the sequences of their writers.
-    pub lost_containers: u64,
-    /// Containers, or container fragments, that could not be decoded, were too long, or were cut.
-    pub malformed_containers: u64,
-    /// Containers whose fragments did not all come.
-    pub incomplete_fragments: u64,
-    /// Bytes that belong to no container.
-    pub skipped_bytes: u64,
-}
-
-/// What is wrong inside a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Damage {
-    /// It is not the protobuf message it should be.
-    Wire(Malformed),
-    /// The zlib stream is damaged, or inflates to another length than declared.
-    Zlib,
-    /// The declared length after inflation is more than [`INFLATED_MAX`], or more than deflate can make of the stream.
-    InflatedLength(u32),
-    /// A container fragment contradicts itself or the others of its container.
-    Fragment,
-    /// The reassembled container does not have the checksum that its fragments say.
-    FragmentChecksum,
-}
-
-impl From<Malformed> for Damage {
-    fn from(malformed: Malformed) -> Damage {
-        Damage::Wire(malformed)
-    }
-}
-
-impl std::fmt::Display for Damage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Damage::Wire(malformed) => malformed.fmt(f),
-            Damage::Zlib => f.write_str("its zlib stream is damaged"),
-            Damage::InflatedLength(len) => write!(f, "it cannot inflate to {len} bytes"),
-            Damage::Fragment => f.write_str("a container fragment contradicts the others"),
-            Damage::FragmentChecksum => {
-                f.write_str("the reassembled fragments have the wrong checksum")
-            }
-        }
-    }
-}
-
-/// Something that could not be read, and where. The reader goes on behind it.
-#[derive(Debug)]
-pub enum ReadError {
-    /// The stream failed; nothing more will come.
-    Io {
-        /// Where the reader was.
-        offset: u64,
-        /// Why.
-        error: io::Error,
-    },
-    /// No container stands at `offset`; the next one, if any, is `skipped` bytes further.
-    NotContainer {
-        /// Where the container should be.
-        offset: u64,
-        /// Bytes to the next container or the end.
-        skipped: u64,
-    },
-    /// A container says that its body is longer than [`READ_MAX`].
-    TooLong {
-        /// Where the container begins.
-        offset: u64,
-        /// The length it says.
-        len: u32,
-        /// Bytes to the next container or the end.
-        skipped: u64,
-    },
-    /// The file ends inside the container.
-    Cut {
-        /// Where the container begins.
-        offset: u64,
-    },
-    /// A container was skipped.
-    Malformed {
-        /// Where the container begins; for a reassembled one, its last fragment.
-        offset: u64,
-        /// What is wrong.
-        damage: Damage,
-    },
-    /// Payloads were dropped for their checksum; said once behind the last payload of the container.
-    Checksum {
-        /// Where the container begins.
-        offset: u64,
-        /// How many payloads.
-        payloads: u64,
-    },
-}
-
-impl std::fmt::Display for ReadError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            ReadError::Io { offset, error } => write!(f, "offset {offset}: cannot read: {error}"),
-            ReadError::NotContainer { offset, skipped } => {
-                write!(
-                    f,
-                    "offset {offset}: no NMSG container; skipped {skipped} bytes"
-                )
-            }
-            ReadError::TooLong {
-                offset,
-                len,
-                skipped,
-            } => write!(
-                f,
-                "offset {offset}: a container of {len} bytes, more than the {READ_MAX} allowed; skipped {skipped} bytes"
-            ),
-            ReadError::Cut { offset } => {
-                write!(f, "offset {offset}: the input ends inside this container")
-            }
-            ReadError::Malformed { offset, damage } => {
-                write!(f, "offset {offset}: malformed container skipped: {damage}")
-            }
-            ReadError::Checksum { offset, payloads } => {
-                write!(
-                    f,
-                    "offset {offset}: {payloads} payloads dropped for a wrong checksum"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for ReadError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            ReadError::Io { error, .. } => Some(error),
-            _ => None,
-        }
-    }
-}
 
 /// Where the body of the open container is.
 enum Body {
@@ -260,7 +119,7 @@ impl<R: Read> Reader<R> {
         };
         self.counts.payloads += 1;
         // It was decoded before, when the container was opened, so this does not fail.
-        Ok(decode_payload(self.body().get(range).unwrap_or_default()).ok())
+        Ok(Payload::decode(self.body().get(range).unwrap_or_default()).ok())
     }
 
     fn body(&self) -> &[u8] {
@@ -273,7 +132,7 @@ impl<R: Read> Reader<R> {
             let range = self.payloads.get(self.index)?.clone();
             let expected = self.checksums.get(self.index).copied();
             self.index += 1;
-            let payload = decode_payload(self.body().get(range.clone())?).ok()?;
+            let payload = Payload::decode(self.body().get(range.clone())?).ok()?;
             if expected.is_none_or(|expected| expected == checksum(&payload.message)) {
                 return Some(range);
             }
@@ -394,7 +253,7 @@ impl<R: Read> Reader<R> {
             match field? {
                 (1, value) => {
                     let bytes = value.bytes()?;
-                    decode_payload(bytes)?;
+                    Payload::decode(bytes)?;
                     let end = body.len() - fields.rest().len();
                     self.payloads.push(end - bytes.len()..end);
                 }
@@ -463,36 +322,6 @@ fn gap(sequences: &mut LruCache<u64, u32, RandomState>, id: u64, sequence: u32) 
     }
     *expected = next;
     u64::from(missing)
-}
-
-/// Decodes an `NmsgPayload`; its four required fields must be there.
-fn decode_payload(bytes: &[u8]) -> Result<Payload<'_>, Malformed> {
-    let (mut vid, mut msgtype, mut time_sec, mut time_nsec) = (None, None, None, None);
-    let (mut message, mut source, mut operator, mut group) = (&[][..], 0, 0, 0);
-    for field in Fields::new(bytes) {
-        let (number, value) = field?;
-        match number {
-            1 => vid = Some(value.u32()?),
-            2 => msgtype = Some(value.u32()?),
-            3 => time_sec = Some(value.i64()?),
-            4 => time_nsec = Some(value.fixed32()?),
-            5 => message = value.bytes()?,
-            7 => source = value.u32()?,
-            8 => operator = value.u32()?,
-            9 => group = value.u32()?,
-            _ => {}
-        }
-    }
-    Ok(Payload {
-        vid: vid.ok_or(Malformed::Missing(1))?,
-        msgtype: msgtype.ok_or(Malformed::Missing(2))?,
-        time_sec: time_sec.ok_or(Malformed::Missing(3))?,
-        time_nsec: time_nsec.ok_or(Malformed::Missing(4))?,
-        message: Cow::Borrowed(message),
-        source,
-        operator,
-        group,
-    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! From payloads to people: the text and JSON forms of NMSG payloads, equal to libnmsg's byte for byte.
 //!
 //! [`pres`] and [`json`] write one payload each, to the end of a buffer. Both read the DNS messages inside with
-//! [`message`], whose records [`rdata`] and [`edns`] print; [`names`] knows what numbers are called. Whatever a payload
+//! [`message`], whose records [`rdata`] and [`edns`] print; [`names`] knows what numbers are called. [`savefile`] gives
+//! the packets back, [`cof`] the records as tuples, [`stats`] one screen of counts. Whatever a payload
 //! holds, writing it never fails, and no control byte from the wire reaches the output.
 
 pub mod cof;

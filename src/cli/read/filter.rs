@@ -114,7 +114,7 @@ fn parse_all<T>(
     values
 }
 
-/// A domain name as in a zone file, `\\.` and `\\DDD` included, to its wire form in lower case.
+/// A domain name as in a zone file, `\.` and `\DDD` included, to its wire form in lower case.
 fn parse_name(text: &str) -> Result<Vec<u8>, String> {
     let text = text
         .strip_suffix('.')

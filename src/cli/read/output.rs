@@ -98,10 +98,11 @@ impl Target {
 
     fn finish(&mut self) -> io::Result<()> {
         self.stream.flush()?;
-        match self.rename.take() {
-            Some((part, path)) => fs::rename(part, path),
-            None => Ok(()),
+        if let Some((part, path)) = &self.rename {
+            fs::rename(part, path)?;
         }
+        self.rename = None;
+        Ok(())
     }
 }
 
