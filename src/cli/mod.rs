@@ -1,12 +1,15 @@
 //! Command line.
 
+mod output;
+mod progress;
 mod read;
+mod replay;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// A passive DNS sensor.
+/// A passive DNS sensor: pairs the queries and responses between resolvers and authoritative servers.
 #[derive(Parser)]
 #[command(name = "sie-dns-sensor", version, max_term_width = 100)]
 struct CommandLine {
@@ -16,15 +19,16 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
+    /// From capture files to NMSG, with an account of every packet
+    Replay(replay::ReplayArgs),
     /// Show what NMSG files hold
     Read(read::ReadArgs),
 }
 
 /// The program: parses the command line, runs the subcommand.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
 pub fn main() -> ExitCode {
     match CommandLine::parse().command {
+        Command::Replay(args) => replay::run(&args),
         Command::Read(args) => read::run(args),
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     MSGTYPE_DNSQR, VENDOR_BASE,
     container::{FLAG_ZLIB, HEADER_LEN, MAGIC, VERSION, WRITE_MAX, checksum},
-    encode::{self, Fields},
+    encode::{self, Fields, ROOM},
 };
 use crate::{
     stats::Output,
@@ -23,13 +23,11 @@ pub struct Builder {
     /// Header, to be filled in last, and payloads.
     bytes: Vec<u8>,
     checksums: Vec<u32>,
-    /// A message being encoded.
-    message: Vec<u8>,
 }
 
 impl Default for Builder {
     fn default() -> Builder {
-        Builder { bytes: vec![0; HEADER_LEN], checksums: Vec::new(), message: Vec::new() }
+        Builder { bytes: vec![0; HEADER_LEN], checksums: Vec::new() }
     }
 }
 
@@ -48,31 +46,22 @@ impl Builder {
     /// 1 MiB.
     #[inline]
     pub fn push(&mut self, transaction: &Transaction) -> bool {
-        self.message.clear();
-        encode::dnsqr(transaction, &mut self.message);
-        let estimate = self.bytes.len() + self.checksums.len() * CHECKSUM_LEN + self.message.len() + SLACK;
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; USUAL_HEAD]);
+        encode::dnsqr(transaction, &mut self.bytes);
+        let estimate = self.bytes.len() + self.checksums.len() * CHECKSUM_LEN + SLACK;
         if estimate >= WRITE_MAX && !self.is_empty() {
+            self.bytes.truncate(start);
             return false;
         }
-        self.payload(encode::time(transaction));
-        self.checksums.push(checksum(&self.message));
+        let message = start + USUAL_HEAD;
+        self.checksums.push(checksum(&self.bytes[message..]));
+        let (head, len) = head(encode::time(transaction), self.bytes.len() - message);
+        match self.bytes.get_mut(start..message) {
+            Some(room) if len == USUAL_HEAD => room.copy_from_slice(&head[..len]),
+            _ => drop(self.bytes.splice(start..message, head[..len].iter().copied())),
+        }
         true
-    }
-
-    /// Adds `self.message` as an `NmsgPayload`.
-    fn payload(&mut self, time: Timestamp) {
-        let mut fields = Fields::new();
-        fields.varint(1, VENDOR_BASE.into());
-        fields.varint(2, MSGTYPE_DNSQR.into());
-        fields.varint(3, time.seconds());
-        fields.fixed32(4, time.subsec_nanos());
-        fields.length(5, self.message.len());
-        let len = fields.len() + self.message.len();
-        let mut head = Fields::new();
-        head.length(1, len); // Nmsg.payloads
-        head.flush(&mut self.bytes);
-        fields.flush(&mut self.bytes);
-        self.bytes.extend_from_slice(&self.message);
     }
 
     /// Closes the container: its bytes, header included. It must be [`Builder::clear`]ed before the next payload.
@@ -92,6 +81,25 @@ impl Builder {
         self.bytes.truncate(HEADER_LEN);
         self.checksums.clear();
     }
+}
+
+/// Length of what stands before a message of 128 to 16 383 bytes in our time: both lengths take two bytes.
+const USUAL_HEAD: usize = 21;
+
+/// What stands before a message of `len` bytes in a container: `Nmsg.payloads`, an `NmsgPayload`, up to its message. With its
+/// own length.
+#[inline]
+fn head(time: Timestamp, len: usize) -> ([u8; ROOM], usize) {
+    let mut payload = Fields::new();
+    payload.varint(1, VENDOR_BASE.into());
+    payload.varint(2, MSGTYPE_DNSQR.into());
+    payload.varint(3, time.seconds());
+    payload.fixed32(4, time.subsec_nanos());
+    payload.length(5, len);
+    let mut head = Fields::new();
+    head.length(1, payload.len() + len);
+    head.append(&payload);
+    head.into_bytes()
 }
 
 /// A container's header.

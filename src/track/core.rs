@@ -148,20 +148,20 @@ impl Core {
         }
         self.ledger.messages.query += 1;
         let key = flow.key();
-        if self.transactions.is_crowded(&key) {
-            let mut query = std::mem::take(&mut self.query);
-            if let Some(id) = self.transactions.take_first(&key, &mut query) {
-                self.unanswered(&key, id, &query, End::PushedOut, self.now, sink);
-            }
-            self.query = query;
-        }
-        self.transactions.insert(Asked {
+        let crowded = self.transactions.insert(Asked {
             key: &key,
             id: message.id,
             recursion_desired: message.recursion_desired(),
             question: message.question,
             packets,
         });
+        if crowded {
+            let mut query = std::mem::take(&mut self.query);
+            if let Some(id) = self.transactions.take_first(&key, &mut query) {
+                self.unanswered(&key, id, &query, End::PushedOut, self.now, sink);
+            }
+            self.query = query;
+        }
     }
 
     /// Says whether the response answered a query. `was_answered` tells of ids answered before, over TCP.
@@ -237,12 +237,18 @@ impl Core {
     /// Lets leave what has waited too long at `now`, and what is too much.
     #[inline]
     pub(super) fn expire(&mut self, now: Timestamp, sink: &mut impl Sink) {
-        let mut query = std::mem::take(&mut self.query);
-        while let Some((key, id, leaves)) = self.transactions.take_expired(now, &mut query) {
+        while let Some(leaves) = self.transactions.leaves(now) {
             let end = match leaves {
                 Leaves::TimedOut => End::TimedOut,
                 Leaves::PushedOut => End::PushedOut,
             };
+            self.oldest_leaves(end, now, sink);
+        }
+    }
+
+    fn oldest_leaves(&mut self, end: End, now: Timestamp, sink: &mut impl Sink) {
+        let mut query = std::mem::take(&mut self.query);
+        if let Some((key, id)) = self.transactions.take_oldest(&mut query) {
             self.unanswered(&key, id, &query, end, now, sink);
         }
         self.query = query;
@@ -250,11 +256,9 @@ impl Core {
 
     /// Lets all queries leave.
     pub(super) fn leave_all(&mut self, end: End, sink: &mut impl Sink) {
-        let mut query = std::mem::take(&mut self.query);
-        while let Some((key, id)) = self.transactions.take_oldest(&mut query) {
-            self.unanswered(&key, id, &query, end, self.now, sink);
+        while self.transactions.len() > 0 {
+            self.oldest_leaves(end, self.now, sink);
         }
-        self.query = query;
     }
 }
 

@@ -10,6 +10,7 @@ mod hide;
 mod packets;
 mod pool;
 mod rebuild;
+mod rules;
 mod slab;
 mod streams;
 mod transactions;

@@ -58,7 +58,11 @@ impl<const N: usize> Pool<N> {
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(N));
             let chunk = self.chunk();
-            self.chunks[chunk as usize].data[..now.len()].copy_from_slice(now);
+            let data = &mut self.chunks[chunk as usize].data;
+            match now.first_chunk::<N>() {
+                Some(whole) => *data = *whole,
+                None => data[..now.len()].copy_from_slice(now),
+            }
             match chain.last {
                 NONE => chain.first = chunk,
                 last => self.chunks[last as usize].next = chunk,
@@ -99,7 +103,15 @@ impl<const N: usize> Pool<N> {
     /// Copies the bytes of `chain` to the end of `out`.
     #[inline]
     pub(super) fn copy_to(&self, chain: Chain, out: &mut Vec<u8>) {
-        self.slices(chain).for_each(|slice| out.extend_from_slice(slice));
+        let end = out.len() + chain.len();
+        let mut next = chain.first;
+        // Whole chunks: a copy of a fixed size is cheaper than one of the right size.
+        while out.len() < end {
+            let chunk = &self.chunks[next as usize];
+            out.extend_from_slice(&chunk.data);
+            next = chunk.next;
+        }
+        out.truncate(end);
     }
 
     /// Takes the chunks of `chain` back.

@@ -134,15 +134,9 @@ impl Transactions {
         self.entries.len() * ENTRY_BYTES + self.packets.bytes()
     }
 
-    /// True when one more query of this flow would be one too many: [`Transactions::take_first`] comes first.
-    pub(super) fn is_crowded(&self, key: &Key) -> bool {
-        let hash = self.hasher.hash_one(key);
-        let entries = &self.entries;
-        self.index.find(hash, |&at| entries[at].key == *key).is_some_and(|&at| entries[at].count_alike >= ALIKE_MAX)
-    }
-
-    /// Adds a query. The table may be over its limits until [`Transactions::take_expired`] has been called.
-    pub(super) fn insert(&mut self, asked: Asked) {
+    /// Adds a query. The table may be over its limits until [`Transactions::leaves`] says no more. True when its
+    /// flow has become too crowded: the oldest of the flow should leave.
+    pub(super) fn insert(&mut self, asked: Asked) -> bool {
         let at = self.entries.insert(Entry {
             key: *asked.key,
             id: asked.id,
@@ -159,7 +153,7 @@ impl Transactions {
         });
         self.order.push(&mut self.entries, at);
         self.store(at, asked);
-        self.link(at);
+        self.link(at) > ALIKE_MAX
     }
 
     /// Copies what `asked` borrows into chunks.
@@ -186,8 +180,8 @@ impl Transactions {
         }
     }
 
-    /// Makes the entry findable, behind the older ones of its flow.
-    fn link(&mut self, at: u32) {
+    /// Makes the entry findable, behind the older ones of its flow. How many there are now.
+    fn link(&mut self, at: u32) -> u32 {
         let key = self.entries[at].key;
         let hash = self.hasher.hash_one(key);
         let (entries, hasher) = (&mut self.entries, &self.hasher);
@@ -195,12 +189,14 @@ impl Transactions {
             Slot::Vacant(slot) => {
                 slot.insert(at);
                 entries[at].last_alike = at;
+                1
             }
             Slot::Occupied(slot) => {
                 let first = *slot.get();
                 let last = std::mem::replace(&mut entries[first].last_alike, at);
                 entries[first].count_alike += 1;
                 entries[last].next_alike = at;
+                entries[first].count_alike
             }
         }
     }
@@ -230,20 +226,18 @@ impl Transactions {
         self.remove_first(key, query, |_, _| true)
     }
 
-    /// Removes the oldest query if it has waited too long at `now`, or if the table is over a limit. To be called until
-    /// it says `None`; more calls are harmless.
+    /// Whether the oldest query has to leave: it has waited too long at `now`, or the table is over a limit. To be asked
+    /// until it says `None`; more calls are harmless.
     #[inline]
-    pub(super) fn take_expired(&mut self, now: Timestamp, query: &mut Query) -> Option<(Key, u16, Leaves)> {
+    pub(super) fn leaves(&self, now: Timestamp) -> Option<Leaves> {
         let oldest = self.order.oldest()?;
-        let leaves = if now.since(self.entries[oldest].time) > self.limits.timeout {
-            Leaves::TimedOut
+        if now.since(self.entries[oldest].time) > self.limits.timeout {
+            Some(Leaves::TimedOut)
         } else if self.len() > self.limits.queries || self.bytes() > self.limits.bytes {
-            Leaves::PushedOut
+            Some(Leaves::PushedOut)
         } else {
-            return None;
-        };
-        let (key, id) = self.take_oldest(query)?;
-        Some((key, id, leaves))
+            None
+        }
     }
 
     /// Removes the oldest query.

@@ -1,0 +1,232 @@
+//! `sie-dns-sensor replay`: from capture files to NMSG, and an account of every packet.
+
+use super::{
+    output::{Output, Target},
+    progress::Progress,
+};
+use crate::{
+    capture::{Input, Next},
+    config::{self, Compress, Settings},
+    nmsg::writer::Writer,
+    stats::Ledger,
+    track::{Limits, Rules, Sink, Tracker, Transaction},
+};
+use clap::{Args, ValueEnum};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+/// What was typed.
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// Capture files: pcap or pcapng, also compressed with gzip, xz or zstd; - is standard input
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Write NMSG there; - is standard output. Without it only the summary is made
+    #[arg(short, long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// Compress containers, at the sensor's level or at one from 1 to 12
+    #[arg(short = 'z', long, value_name = "LEVEL", num_args = 0..=1, require_equals = true,
+          value_parser = clap::value_parser!(u8).range(1..=12))]
+    compress: Option<Option<u8>>,
+    /// Take the packets of all files in the order of their times, not file after file
+    #[arg(long)]
+    merge: bool,
+    /// Read settings from a configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set a setting, over what the configuration file says: DNSQR_RES_ADDRS="192.0.2.53"
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// How to show the summary, on standard error (json: on standard output, unless that is written to)
+    #[arg(long, value_enum, default_value_t = Summary::Text, value_name = "FORM")]
+    summary: Summary,
+    /// No progress bar, no notices
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Summary {
+    /// For people
+    Text,
+    /// One JSON object, keys as documented
+    Json,
+    /// None
+    None,
+}
+
+/// Exit code: usage or failure.
+const FAILED: u8 = 2;
+/// Exit code: a ledger does not balance, which is our fault.
+const UNBALANCED: u8 = 3;
+/// Exit code: settings (EX_CONFIG of sysexits.h).
+const SETTINGS: u8 = 78;
+
+/// Level that the sensor compresses with: of those whose files are within 5 % of zlib's level 6, the fastest.
+const LEVEL: u8 = 3;
+
+/// Packets between two looks at the progress bar.
+const PROGRESS_EVERY: u32 = 4096;
+
+/// Runs the subcommand.
+pub fn run(args: &ReplayArgs) -> ExitCode {
+    let settings = match config::load(args.config.as_deref(), &args.set) {
+        Ok((settings, notices)) => {
+            if !args.quiet {
+                notices.iter().for_each(|notice| say(notice));
+            }
+            settings
+        }
+        Err(problems) => {
+            let _ = writeln!(io::stderr(), "{problems}");
+            return ExitCode::from(SETTINGS);
+        }
+    };
+    if let Some(problem) = unsupported(&settings) {
+        say(&problem);
+        return ExitCode::from(SETTINGS);
+    }
+    if !args.quiet && settings.resolver_addresses.is_empty() && settings.authority_addresses.is_empty() {
+        say(&"neither DNSQR_RES_ADDRS nor DNSQR_AUTH_ADDRS is set: every packet of a DNS port is taken, clients' too");
+    }
+    match replay(args, &settings) {
+        Ok(code) => code,
+        Err(Failure::ReaderGone) => ExitCode::SUCCESS,
+        Err(Failure::Said(message)) => {
+            say(&message);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Settings that only the live sensor will honour; to take them and do nothing would be untrue.
+fn unsupported(settings: &Settings) -> Option<String> {
+    let asked = [
+        ("pair_slack_ms", settings.pair_slack.is_some_and(|slack| !slack.is_zero())),
+        ("drop_duplicates_ms", settings.drop_duplicates.is_some()),
+    ];
+    let (name, _) = asked.into_iter().find(|(_, asked)| *asked)?;
+    Some(format!("{name}: replay cannot do this yet; leave it out or set it to 0"))
+}
+
+/// What ends a replay early.
+enum Failure {
+    /// With a message.
+    Said(String),
+    /// Whoever read our standard output has seen enough.
+    ReaderGone,
+}
+
+fn replay(args: &ReplayArgs, settings: &Settings) -> Result<ExitCode, Failure> {
+    let mut input = Input::new(args.files.clone(), args.merge).map_err(|error| Failure::Said(error.to_string()))?;
+    let mut tracker = Tracker::new(Rules::new(settings, settings.replay_capture_rd()), Limits::new(settings));
+    let (bad_input, output) = match &args.write {
+        None => {
+            let mut sink = Count::default();
+            (follow(&mut input, &mut tracker, &mut sink, args.quiet, |_| false), sink.output)
+        }
+        Some(path) => {
+            let cannot = |error: &io::Error| Failure::Said(format!("cannot write {}: {error}", path.display()));
+            let target = Target::new(path);
+            let output = Output::create(&target).map_err(|error| cannot(&error))?;
+            let mut writer = Writer::new(output, level(args, settings));
+            let bad_input = follow(&mut input, &mut tracker, &mut writer, args.quiet, Writer::has_failed);
+            let (output, written, error) = writer.finish();
+            match error.map_or_else(|| output.publish(), Err) {
+                Ok(()) => (bad_input, written),
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe && target.is_stdout() => {
+                    return Err(Failure::ReaderGone);
+                }
+                Err(error) => return Err(cannot(&error)),
+            }
+        }
+    };
+    let mut ledger = tracker.ledger();
+    ledger.output = output;
+    Ok(conclude(args, &ledger, bad_input))
+}
+
+/// `None`: uncompressed.
+fn level(args: &ReplayArgs, settings: &Settings) -> Option<u8> {
+    let of_settings = match settings.compress {
+        Compress::Level(level) => level,
+        Compress::Off | Compress::Adaptive => LEVEL,
+    };
+    args.compress.map(|level| level.unwrap_or(of_settings))
+}
+
+/// Reads all input. True if some of it was bad.
+fn follow<S: Sink>(
+    input: &mut Input,
+    tracker: &mut Tracker,
+    sink: &mut S,
+    quiet: bool,
+    has_failed: impl Fn(&S) -> bool,
+) -> bool {
+    let mut progress = Progress::new(quiet);
+    let mut bad_input = false;
+    let mut until_progress = PROGRESS_EVERY;
+    loop {
+        match input.next() {
+            Next::Frame(frame) => tracker.packet(&frame, sink),
+            Next::StartsEarlier(warning) if quiet => drop(warning),
+            Next::StartsEarlier(warning) => progress.say(&format!("{warning}; --merge takes all in order of time")),
+            Next::Failed(error) => {
+                progress.say(&error.to_string());
+                bad_input = true;
+            }
+            Next::End => break,
+        }
+        if has_failed(sink) {
+            break;
+        }
+        until_progress -= 1;
+        if until_progress == 0 {
+            until_progress = PROGRESS_EVERY;
+            progress.show(|| input.progress());
+        }
+    }
+    tracker.finish(sink);
+    bad_input
+}
+
+/// Shows the summary; the exit code.
+fn conclude(args: &ReplayArgs, ledger: &Ledger, bad_input: bool) -> ExitCode {
+    let to_stdout = args.write.as_deref().is_none_or(|path| path.as_os_str() != "-");
+    // Where standard error or output is closed, nobody can be told.
+    let _ = match args.summary {
+        Summary::None => Ok(()),
+        Summary::Text => write!(io::stderr(), "{}", ledger.to_text()),
+        Summary::Json if to_stdout => writeln!(io::stdout(), "{}", ledger.to_json()),
+        Summary::Json => writeln!(io::stderr(), "{}", ledger.to_json()),
+    };
+    let imbalances = ledger.imbalances();
+    for imbalance in &imbalances {
+        say(&format!("the ledger does not balance: {imbalance}; this is a bug, please report it"));
+    }
+    match (imbalances.is_empty(), bad_input) {
+        (false, _) => ExitCode::from(UNBALANCED),
+        (true, true) => ExitCode::FAILURE,
+        (true, false) => ExitCode::SUCCESS,
+    }
+}
+
+/// One line on standard error; where that is closed, nobody can be told.
+fn say(line: &impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "sie-dns-sensor replay: {line}");
+}
+
+/// Counts transactions that are not written anywhere.
+#[derive(Default)]
+struct Count {
+    output: crate::stats::Output,
+}
+
+impl Sink for Count {
+    fn transaction(&mut self, _: &Transaction) {
+        self.output.transactions += 1;
+    }
+}
