@@ -16,12 +16,8 @@ fn expected() -> PathBuf {
 
 /// All captures that libnmsg's output is known for.
 fn vectors() -> Vec<PathBuf> {
-    let entries = fs::read_dir(expected())
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut paths: Vec<_> = entries
-        .filter(|path| path.extension().is_some_and(|ext| ext == "nmsg"))
-        .collect();
+    let entries = fs::read_dir(expected()).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = entries.filter(|path| path.extension().is_some_and(|ext| ext == "nmsg")).collect();
     paths.sort();
     paths
 }
@@ -31,10 +27,7 @@ fn payloads(path: &Path) -> Vec<Payload<'static>> {
     let mut reader = Reader::new(bytes.as_slice());
     let mut payloads = Vec::new();
     while let Some(payload) = reader.next().unwrap() {
-        payloads.push(Payload {
-            message: payload.message.into_owned().into(),
-            ..payload
-        });
+        payloads.push(Payload { message: payload.message.into_owned().into(), ..payload });
     }
     payloads
 }
@@ -47,9 +40,7 @@ fn print(payload: &Payload, write: fn(&Payload, &mut Vec<u8>)) -> Vec<u8> {
 
 fn assert_equal(path: &Path, extension: &str, write: fn(&Payload, &mut Vec<u8>)) {
     let mut out = Vec::new();
-    payloads(path)
-        .iter()
-        .for_each(|payload| write(payload, &mut out));
+    payloads(path).iter().for_each(|payload| write(payload, &mut out));
     let expected = fs::read_to_string(path.with_extension(extension)).unwrap();
     let actual = String::from_utf8(out).unwrap();
     for (number, (expected, actual)) in expected.lines().zip(actual.lines()).enumerate() {
@@ -61,16 +52,12 @@ fn assert_equal(path: &Path, extension: &str, write: fn(&Payload, &mut Vec<u8>))
 #[test]
 fn presentation_equals_libnmsgs_in_every_capture() {
     assert_eq!(vectors().len(), 44);
-    vectors()
-        .iter()
-        .for_each(|path| assert_equal(path, "pres", pres::write));
+    vectors().iter().for_each(|path| assert_equal(path, "pres", pres::write));
 }
 
 #[test]
 fn json_equals_libnmsgs_in_every_capture() {
-    vectors()
-        .iter()
-        .for_each(|path| assert_equal(path, "json", json::write));
+    vectors().iter().for_each(|path| assert_equal(path, "json", json::write));
 }
 
 /// Both forms of one DNS message.
@@ -82,21 +69,14 @@ fn print_message(message: &Message) -> Vec<u8> {
 }
 
 fn assert_harmless(text: &[u8]) {
-    assert!(
-        text.iter().all(|byte| matches!(byte, b'\n' | b' '..=b'~')),
-        "{}",
-        String::from_utf8_lossy(text)
-    );
+    assert!(text.iter().all(|byte| matches!(byte, b'\n' | b' '..=b'~')), "{}", String::from_utf8_lossy(text));
 }
 
 #[test]
 fn no_cut_of_a_message_panics() {
     for payload in vectors().iter().flat_map(|path| payloads(path)) {
         let dnsqr = Dnsqr::decode(&payload.message).unwrap();
-        for message in [dnsqr.query_message(), dnsqr.response_message()]
-            .into_iter()
-            .flatten()
-        {
+        for message in [dnsqr.query_message(), dnsqr.response_message()].into_iter().flatten() {
             for len in 0..message.len() {
                 if let Ok(message) = Message::parse(message.get(..len).unwrap()) {
                     assert_harmless(&print_message(&message));
@@ -111,10 +91,7 @@ fn no_cut_of_a_payload_panics() {
     for payload in payloads(&expected().join("udp6.nmsg")) {
         for len in 0..payload.message.len() {
             let message = payload.message.get(..len).unwrap().to_vec().into();
-            let cut = Payload {
-                message,
-                ..payload.clone()
-            };
+            let cut = Payload { message, ..payload.clone() };
             assert_harmless(&print(&cut, pres::write));
             assert_harmless(&print(&cut, json::write));
         }
@@ -135,10 +112,7 @@ fn a_payload_of_another_type_is_hex_and_base64() {
     };
     let hex = "1b".repeat(32);
     let header = "[33] [1970-01-01 00:00:01.000000002] [2:7 SIE 7] [a1ba02cf] [3] [4] ";
-    assert_eq!(
-        String::from_utf8(print(&payload, pres::write)).unwrap(),
-        format!("{header}\n{hex}\n1b\n\n")
-    );
+    assert_eq!(String::from_utf8(print(&payload, pres::write)).unwrap(), format!("{header}\n{hex}\n1b\n\n"));
     let base64 = "Gxsb".repeat(11);
     assert_eq!(
         String::from_utf8(print(&payload, json::write)).unwrap(),
@@ -184,12 +158,7 @@ fn numbers_that_nobody_defined_still_print() {
 fn with_query(message: &[u8]) -> Payload<'static> {
     let udp_len = u16::try_from(8 + message.len()).unwrap().to_be_bytes();
     let total_len = u16::try_from(28 + message.len()).unwrap().to_be_bytes();
-    let ip = [
-        &[0x45, 0],
-        &total_len[..],
-        &[0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2],
-    ]
-    .concat();
+    let ip = [&[0x45, 0], &total_len[..], &[0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]].concat();
     let packet = [&ip[..], &[0, 53, 0, 53], &udp_len, &[0, 0], message].concat();
     let len = u8::try_from(packet.len()).unwrap();
     assert!(len < 128);
@@ -202,10 +171,7 @@ fn a_query_that_does_not_parse_says_so() {
     let text = String::from_utf8(print(&with_query(loops), pres::write)).unwrap();
     assert!(text.ends_with("\nquery: <PARSE ERROR>\n\n"), "{text}");
     let text = String::from_utf8(print(&with_query(loops), json::write)).unwrap();
-    assert!(
-        text.ends_with("\"query\":\"AAcAAAABAAAAAAAAwAwAAQAB\",\"query_json\":null}}\n"),
-        "{text}"
-    );
+    assert!(text.ends_with("\"query\":\"AAcAAAABAAAAAAAAwAwAAQAB\",\"query_json\":null}}\n"), "{text}");
 }
 
 #[test]
@@ -214,10 +180,7 @@ fn unknown_opcodes_and_rcodes_are_numbers() {
     let text = String::from_utf8(print(&with_query(header), pres::write)).unwrap();
     assert!(text.contains("opcode: 9, rcode: 13, id: 7\n"), "{text}");
     let text = String::from_utf8(print(&with_query(header), json::write)).unwrap();
-    assert!(
-        text.contains("{\"opcode\":9,\"rcode\":13,\"id\":7,\"flags\":[]}"),
-        "{text}"
-    );
+    assert!(text.contains("{\"opcode\":9,\"rcode\":13,\"id\":7,\"flags\":[]}"), "{text}");
 }
 
 /// Sixteen kilobytes, as far as pointers reach, in which every record's owner is a pointer to the one before.

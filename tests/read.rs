@@ -55,12 +55,7 @@ impl Read for Trickle<'_> {
 
 #[test]
 fn a_stream_that_trickles_reads_the_same() {
-    let bytes = [
-        vector("udp4.nmsg"),
-        b"NMSG damage".to_vec(),
-        vector("frag6-in-order.nmsg"),
-    ]
-    .concat();
+    let bytes = [vector("udp4.nmsg"), b"NMSG damage".to_vec(), vector("frag6-in-order.nmsg")].concat();
     let whole = read_all(bytes.as_slice());
     assert_eq!(whole, read_all(Trickle(&bytes)));
     assert_eq!((whole.1, whole.2.skipped_bytes), (1, 11));
@@ -68,20 +63,12 @@ fn a_stream_that_trickles_reads_the_same() {
 
 #[test]
 fn a_fragmented_response_gives_its_whole_message() {
-    for name in [
-        "frag4-in-order",
-        "frag4-reversed",
-        "frag6-in-order",
-        "frag6-after-destopt",
-    ] {
+    for name in ["frag4-in-order", "frag4-reversed", "frag6-in-order", "frag6-after-destopt"] {
         let (messages, _, _) = read_all(vector(&format!("{name}.nmsg")).as_slice());
         let dnsqr = Dnsqr::decode(&messages[0]).unwrap();
         assert!(dnsqr.response_packet.len() > 1, "{name}");
         let response = dnsqr.response_message().unwrap();
-        assert!(
-            !Message::parse(&response).unwrap().answer.is_empty(),
-            "{name}"
-        );
+        assert!(!Message::parse(&response).unwrap().answer.is_empty(), "{name}");
     }
 }
 

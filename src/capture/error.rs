@@ -53,11 +53,7 @@ impl fmt::Display for OpenError {
         match self {
             OpenError::Io { file, error } => write!(f, "cannot open {}: {error}", Escaped(file)),
             OpenError::Empty { file } => write!(f, "{}: empty file", Escaped(file)),
-            OpenError::NotACapture {
-                file,
-                first,
-                compression,
-            } => {
+            OpenError::NotACapture { file, first, compression } => {
                 write!(f, "{}: not a capture file (first bytes", Escaped(file))?;
                 if let Some(compression) = compression {
                     write!(f, " inside {compression}")?;
@@ -124,10 +120,7 @@ impl fmt::Display for ReadError {
             }
             ReadError::Corrupt(place, corruption) => write!(f, "{corruption} at {place}"),
             ReadError::Compressed(place, compression, error) => {
-                write!(
-                    f,
-                    "{compression} data cut off or damaged at {place}: {error}"
-                )
+                write!(f, "{compression} data cut off or damaged at {place}: {error}")
             }
             ReadError::Io(place, error) => write!(f, "cannot read on at {place}: {error}"),
             ReadError::LinkType(place, number) => {
@@ -163,17 +156,10 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = if self.compressed {
-            " of the uncompressed stream"
-        } else {
-            ""
-        };
+        let of = if self.compressed { " of the uncompressed stream" } else { "" };
         let plural = if self.packets == 1 { "" } else { "s" };
         let (offset, packets) = (self.offset, self.packets);
-        write!(
-            f,
-            "byte {offset}{of} (after {packets} whole packet{plural})"
-        )
+        write!(f, "byte {offset}{of} (after {packets} whole packet{plural})")
     }
 }
 
@@ -232,45 +218,28 @@ impl fmt::Display for Corruption {
                 write!(f, "pcap version {major}.{minor}, where only 2.4 is read,")
             }
             Corruption::PcapngVersion(major, minor) => {
-                write!(
-                    f,
-                    "pcapng version {major}.{minor}, where only 1.0 and 1.2 are read,"
-                )
+                write!(f, "pcapng version {major}.{minor}, where only 1.0 and 1.2 are read,")
             }
             Corruption::FrameLength(len) => {
                 write!(f, "damaged: a packet of {len} bytes, more than 16 MiB,")
             }
             Corruption::FrameOutsideBlock(len) => {
-                write!(
-                    f,
-                    "damaged: a packet of {len} bytes that does not fit in its block"
-                )
+                write!(f, "damaged: a packet of {len} bytes that does not fit in its block")
             }
             Corruption::BlockLength(len) => write!(f, "damaged: a block length of {len}"),
             Corruption::BlockTooLong(len) => {
                 write!(f, "damaged: a packet or interface block of {len} bytes")
             }
             Corruption::TrailingLength(first, last) => {
-                write!(
-                    f,
-                    "damaged: a block begins with length {first} and ends with {last}"
-                )
+                write!(f, "damaged: a block begins with length {first} and ends with {last}")
             }
             Corruption::ByteOrderMagic([a, b, c, d]) => {
-                write!(
-                    f,
-                    "damaged: byte-order magic {a:02x} {b:02x} {c:02x} {d:02x}"
-                )
+                write!(f, "damaged: byte-order magic {a:02x} {b:02x} {c:02x} {d:02x}")
             }
             Corruption::UnknownInterface(number) => {
-                write!(
-                    f,
-                    "damaged: a packet of interface {number}, which is not described,"
-                )
+                write!(f, "damaged: a packet of interface {number}, which is not described,")
             }
-            Corruption::TooManyInterfaces => {
-                f.write_str("damaged: more than 65536 interfaces in a section")
-            }
+            Corruption::TooManyInterfaces => f.write_str("damaged: more than 65536 interfaces in a section"),
             Corruption::InterfaceOption(code) => {
                 write!(f, "damaged: a bad length in interface option {code}")
             }

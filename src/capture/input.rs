@@ -69,10 +69,7 @@ impl Input {
     }
 
     /// The next frame, or what happened before it. After [`Next::End`] it stays at that.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "an Iterator cannot lend its buffer"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "an Iterator cannot lend its buffer")]
     #[inline]
     pub fn next(&mut self) -> Next<'_> {
         match &mut self.order {
@@ -173,10 +170,7 @@ mod tests {
         }
         assert!(matches!(input.next(), Next::End));
         let prefix = format!("{}/", directory.path().display());
-        events
-            .iter()
-            .map(|event| event.replace(&prefix, ""))
-            .collect()
+        events.iter().map(|event| event.replace(&prefix, "")).collect()
     }
 
     #[test]
@@ -195,14 +189,7 @@ mod tests {
         let mut input = Input::new(paths, false).unwrap();
         assert_eq!(
             events(&mut input, &directory),
-            [
-                "a5",
-                "a7",
-                "c: starts before the last packet of a",
-                "c6",
-                "c4",
-                "d4"
-            ]
+            ["a5", "a7", "c: starts before the last packet of a", "c6", "c4", "d4"]
         );
     }
 
@@ -218,19 +205,10 @@ mod tests {
         ];
         let mut input = Input::new(paths, false).unwrap();
         let events = events(&mut input, &directory);
-        assert!(
-            events[0].starts_with("cannot open missing: No such file"),
-            "{events:?}"
-        );
+        assert!(events[0].starts_with("cannot open missing: No such file"), "{events:?}");
         assert_eq!(events[1], "x1");
-        assert!(
-            events[2].starts_with("cut: cut off in the middle of a packet"),
-            "{events:?}"
-        );
-        assert!(
-            events[3].starts_with("text: not a capture file"),
-            "{events:?}"
-        );
+        assert!(events[2].starts_with("cut: cut off in the middle of a packet"), "{events:?}");
+        assert!(events[3].starts_with("text: not a capture file"), "{events:?}");
         assert_eq!(events[4..], ["x1", "x2"]);
         let (consumed, total) = input.progress();
         assert_eq!(Some(consumed), total);

@@ -30,20 +30,12 @@ pub(super) struct Interface {
 impl Interface {
     /// Reads the body of a block that is `block_len` bytes long as a whole.
     pub(super) fn parse(mut fields: Fields<'_>, block_len: u32) -> Result<Interface, Fault> {
-        let (Some(number), Some(_reserved), Some(snap_len)) =
-            (fields.u16(), fields.u16(), fields.u32())
-        else {
+        let (Some(number), Some(_reserved), Some(snap_len)) = (fields.u16(), fields.u16(), fields.u32()) else {
             return Err(Corruption::BlockLength(block_len).into());
         };
         let link_type = LinkType::from_number(number).ok_or(Fault::LinkType(number))?;
         let (unit, offset_seconds) = (Unit::MICROSECOND, 0);
-        let mut interface = Interface {
-            link_type,
-            fcs_len: 0,
-            snap_len,
-            unit,
-            offset_seconds,
-        };
+        let mut interface = Interface { link_type, fcs_len: 0, snap_len, unit, offset_seconds };
         interface.options(fields)?;
         Ok(interface)
     }
@@ -65,11 +57,7 @@ impl Interface {
 
     /// How many bytes of a frame of `wire_len` bytes are captured.
     pub(super) fn cut(&self, wire_len: u32) -> u32 {
-        if self.snap_len == 0 {
-            wire_len
-        } else {
-            wire_len.min(self.snap_len)
-        }
+        if self.snap_len == 0 { wire_len } else { wire_len.min(self.snap_len) }
     }
 
     /// Reads the options that packets depend on. One that does not parse is an error, since without it the
@@ -144,13 +132,7 @@ mod tests {
 
     fn time(tsresol: u8, offset_seconds: i64, ticks: u64) -> u64 {
         let (link_type, unit) = (LinkType::Raw, Unit::new(tsresol));
-        let interface = Interface {
-            link_type,
-            fcs_len: 0,
-            snap_len: 0,
-            unit,
-            offset_seconds,
-        };
+        let interface = Interface { link_type, fcs_len: 0, snap_len: 0, unit, offset_seconds };
         interface.time(ticks).as_nanos()
     }
 
@@ -182,13 +164,8 @@ mod tests {
     #[test]
     fn no_clock_overflows_and_a_finer_one_is_never_later() {
         for base in [0, 0x80] {
-            let times: Vec<_> = (0..=0x7f)
-                .map(|exponent| time(base | exponent, 0, u64::MAX))
-                .collect();
-            assert!(
-                times.is_sorted_by(|coarse, fine| coarse >= fine),
-                "{times:?}"
-            );
+            let times: Vec<_> = (0..=0x7f).map(|exponent| time(base | exponent, 0, u64::MAX)).collect();
+            assert!(times.is_sorted_by(|coarse, fine| coarse >= fine), "{times:?}");
             assert_eq!(times.last(), Some(&0));
         }
     }
@@ -197,16 +174,9 @@ mod tests {
     fn an_option_of_the_wrong_length_or_past_the_block_is_damage() {
         use super::super::bytes::ByteOrder::Big;
         use super::super::testing::{PcapngFile, complaint};
-        for options in [
-            &[(9, &[6_u8, 6][..])],
-            &[(14, &[0; 7][..])],
-            &[(13, &[][..])],
-        ] {
+        for options in [&[(9, &[6_u8, 6][..])], &[(14, &[0; 7][..])], &[(13, &[][..])]] {
             let error = complaint(&PcapngFile::new(Big).interface(1, 0, options).bytes);
-            assert!(
-                error.contains("a bad length in interface option"),
-                "{error}"
-            );
+            assert!(error.contains("a bad length in interface option"), "{error}");
         }
         let mut body = vec![0, 1, 0, 0, 0, 0, 0, 0];
         body.extend([0, 9, 0, 200, 6, 0, 0, 0]);

@@ -29,12 +29,7 @@ impl Merge {
         // Taken from the back: errors come in the order of the files.
         let unknown = (0..files.len()).rev().collect();
         let files = files.into_iter().map(Some).collect();
-        Merge {
-            files,
-            heads,
-            unknown,
-            consumed: 0,
-        }
+        Merge { files, heads, unknown, consumed: 0 }
     }
 
     /// As [`super::Input::next`].
@@ -49,12 +44,7 @@ impl Merge {
         };
         self.unknown.push(index);
         // `look` found a frame, which neither ends nor fails when asked for again.
-        match self
-            .files
-            .get_mut(index)
-            .and_then(Option::as_mut)
-            .map(Savefile::next)
-        {
+        match self.files.get_mut(index).and_then(Option::as_mut).map(Savefile::next) {
             Some(Ok(Some(frame))) => Next::Frame(frame),
             Some(Err(error)) => Next::Failed(InputError::Read(error)),
             Some(Ok(None)) | None => Next::End,
@@ -63,11 +53,7 @@ impl Merge {
 
     /// Bytes read of all files.
     pub(super) fn consumed(&self) -> u64 {
-        self.files
-            .iter()
-            .flatten()
-            .map(Savefile::consumed)
-            .fold(self.consumed, u64::saturating_add)
+        self.files.iter().flatten().map(Savefile::consumed).fold(self.consumed, u64::saturating_add)
     }
 
     /// Finds when the next frame of a file was captured, and closes the file if there is none.
@@ -110,48 +96,24 @@ mod tests {
 
     #[test]
     fn the_earliest_frame_comes_first_and_of_equals_that_of_the_first_file() {
-        let a = PcapFile::new()
-            .packet(1, 0, b"a1")
-            .packet(4, 0, b"a4")
-            .packet(5, 0, b"a5")
-            .bytes;
-        let b = PcapFile::new()
-            .packet(1, 0, b"b1")
-            .packet(2, 0, b"b2")
-            .packet(5, 0, b"b5")
-            .bytes;
+        let a = PcapFile::new().packet(1, 0, b"a1").packet(4, 0, b"a4").packet(5, 0, b"a5").bytes;
+        let b = PcapFile::new().packet(1, 0, b"b1").packet(2, 0, b"b2").packet(5, 0, b"b5").bytes;
         let none = PcapFile::new().bytes;
-        assert_eq!(
-            merge(&[&a, &none, &b]),
-            ["a1", "b1", "b2", "a4", "a5", "b5"]
-        );
+        assert_eq!(merge(&[&a, &none, &b]), ["a1", "b1", "b2", "a4", "a5", "b5"]);
         assert_eq!(merge(&[&b, &a]), ["b1", "a1", "b2", "a4", "b5", "a5"]);
     }
 
     #[test]
     fn frames_of_one_file_keep_their_order() {
-        let a = PcapFile::new()
-            .packet(5, 0, b"a5")
-            .packet(1, 0, b"a1")
-            .packet(6, 0, b"a6")
-            .bytes;
-        let b = PcapFile::new()
-            .packet(4, 0, b"b4")
-            .packet(6, 0, b"b6")
-            .bytes;
+        let a = PcapFile::new().packet(5, 0, b"a5").packet(1, 0, b"a1").packet(6, 0, b"a6").bytes;
+        let b = PcapFile::new().packet(4, 0, b"b4").packet(6, 0, b"b6").bytes;
         assert_eq!(merge(&[&a, &b]), ["b4", "a5", "a1", "a6", "b6"]);
     }
 
     #[test]
     fn an_error_ends_its_file_and_not_the_others() {
-        let a = PcapFile::new()
-            .packet(1, 0, b"a1")
-            .packet(3, 0, b"a3")
-            .bytes;
-        let b = PcapFile::new()
-            .packet(2, 0, b"b2")
-            .packet(4, 0, b"b4")
-            .bytes;
+        let a = PcapFile::new().packet(1, 0, b"a1").packet(3, 0, b"a3").bytes;
+        let b = PcapFile::new().packet(2, 0, b"b2").packet(4, 0, b"b4").bytes;
         let events = merge(&[&a[..50], &b, &b[..30]]);
         assert_eq!(
             events,

@@ -32,34 +32,21 @@ pub(super) struct Pcap {
 
 impl Pcap {
     /// Reads the file header, whose magic number gave the first two arguments.
-    pub(super) fn open(
-        order: ByteOrder,
-        tick_nanos: u64,
-        source: &mut Source,
-    ) -> Result<Pcap, Fault> {
+    pub(super) fn open(order: ByteOrder, tick_nanos: u64, source: &mut Source) -> Result<Pcap, Fault> {
         if !source.fill(FILE_HEADER_LEN)? {
             return Err(Fault::Truncated(Part::FileHeader));
         }
-        let (version, link) = file_header(Fields::new(source.buffered(), order))
-            .ok_or(Fault::Truncated(Part::FileHeader))?;
+        let (version, link) =
+            file_header(Fields::new(source.buffered(), order)).ok_or(Fault::Truncated(Part::FileHeader))?;
         if version != VERSION {
             return Err(Corruption::PcapVersion(version.0, version.1).into());
         }
         let number = u16::try_from(link & 0xffff).unwrap_or(u16::MAX);
         let link_type = LinkType::from_number(number).ok_or(Fault::LinkType(number))?;
         // In units of 16 bits.
-        let fcs_len = if link & FCS_PRESENT == 0 {
-            0
-        } else {
-            (link >> 28) * 2
-        };
+        let fcs_len = if link & FCS_PRESENT == 0 { 0 } else { (link >> 28) * 2 };
         source.take(FILE_HEADER_LEN);
-        Ok(Pcap {
-            order,
-            tick_nanos,
-            link_type,
-            fcs_len,
-        })
+        Ok(Pcap { order, tick_nanos, link_type, fcs_len })
     }
 
     /// Sees to it that the next packet is whole in the buffer; `None` at the end of the file.
@@ -74,10 +61,8 @@ impl Pcap {
         let ([seconds, fraction, captured, wire], _) = header.as_chunks::<4>() else {
             return cut_off(source);
         };
-        let time = Timestamp::new(
-            u64::from(self.order.u32(*seconds)),
-            u64::from(self.order.u32(*fraction)) * self.tick_nanos,
-        );
+        let time =
+            Timestamp::new(u64::from(self.order.u32(*seconds)), u64::from(self.order.u32(*fraction)) * self.tick_nanos);
         let (captured, wire) = (self.order.u32(*captured), self.order.u32(*wire));
         if captured > MAX_FRAME {
             return Err(Corruption::FrameLength(captured).into());
@@ -130,12 +115,7 @@ mod tests {
             for (magic, nanos) in [(MICRO, 7_000_000_042_000), (NANO, 7_000_000_000_042)] {
                 let file = PcapFile::with(order, magic, 101).cut_packet(7_000, 42, b"abc", 60);
                 let (link_type, bytes) = (LinkType::Raw, b"abc".to_vec());
-                let expected = Owned {
-                    nanos,
-                    link_type,
-                    bytes,
-                    wire_len: 60,
-                };
+                let expected = Owned { nanos, link_type, bytes, wire_len: 60 };
                 assert_eq!(frames(&file.bytes), [expected]);
             }
         }
@@ -181,10 +161,7 @@ mod tests {
             .cut_packet(2, 0, b"cut inside it", 15)
             .cut_packet(3, 0, b"cut before", 100)
             .packet(4, 0, b"fcs");
-        let lengths: Vec<_> = frames(&file.bytes)
-            .iter()
-            .map(|frame| (frame.bytes.len(), frame.wire_len))
-            .collect();
+        let lengths: Vec<_> = frames(&file.bytes).iter().map(|frame| (frame.bytes.len(), frame.wire_len)).collect();
         assert_eq!(lengths, [(12, 12), (11, 11), (10, 96), (0, 0)]);
     }
 
@@ -203,10 +180,7 @@ mod tests {
     #[test]
     fn a_frame_larger_than_the_buffer_is_read_and_those_after_it() {
         let large = vec![7; MAX_FRAME as usize];
-        let file = PcapFile::new()
-            .packet(1, 0, b"a")
-            .packet(2, 0, &large)
-            .packet(3, 0, b"b");
+        let file = PcapFile::new().packet(1, 0, b"a").packet(2, 0, &large).packet(3, 0, b"b");
         let frames = frames(&file.bytes);
         assert_eq!(frames.len(), 3);
         assert!(frames[1].bytes == large);
@@ -215,9 +189,7 @@ mod tests {
 
     #[test]
     fn a_captured_length_above_16_mib_is_damage() {
-        let file = PcapFile::new()
-            .packet(1, 0, b"a")
-            .packet_header(2, 0, MAX_FRAME + 1, 60);
+        let file = PcapFile::new().packet(1, 0, b"a").packet_header(2, 0, MAX_FRAME + 1, 60);
         let (frames, error) = read(&file.bytes);
         assert_eq!(frames.len(), 1);
         assert_eq!(
@@ -239,18 +211,13 @@ mod tests {
 
     #[test]
     fn a_file_cut_anywhere_gives_its_whole_packets() {
-        let file = PcapFile::new()
-            .packet(1, 0, b"first")
-            .packet(2, 0, b"")
-            .packet(3, 0, b"third");
+        let file = PcapFile::new().packet(1, 0, b"first").packet(2, 0, b"").packet(3, 0, b"third");
         assert_every_cut_is_clean(&file.bytes, &frames(&file.bytes), &[24, 45, 61]);
     }
 
     #[test]
     fn a_file_cut_in_a_packet_is_told_with_the_place() {
-        let file = PcapFile::new()
-            .packet(1, 0, b"first")
-            .packet(2, 0, b"second");
+        let file = PcapFile::new().packet(1, 0, b"first").packet(2, 0, b"second");
         assert_eq!(
             complaint(&file.bytes[..62]),
             "test: cut off in the middle of a packet at byte 62 (after 1 whole packet)"

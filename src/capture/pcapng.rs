@@ -71,10 +71,7 @@ enum Kind {
 impl Kind {
     /// Whether the block holds a packet.
     fn is_packet(self) -> bool {
-        matches!(
-            self,
-            Kind::EnhancedPacket | Kind::SimplePacket | Kind::ObsoletePacket
-        )
+        matches!(self, Kind::EnhancedPacket | Kind::SimplePacket | Kind::ObsoletePacket)
     }
 }
 
@@ -93,11 +90,7 @@ impl Pcapng {
     pub(super) fn open(source: &mut Source) -> Result<Pcapng, Fault> {
         // The order is that of the first section header, which `block` meets before anything else.
         let (order, interfaces, time) = (ByteOrder::Little, Vec::new(), Timestamp::default());
-        let mut pcapng = Pcapng {
-            order,
-            interfaces,
-            time,
-        };
+        let mut pcapng = Pcapng { order, interfaces, time };
         while let Some(block) = pcapng.block(source)?
             && !block.kind.is_packet()
         {
@@ -139,11 +132,7 @@ impl Pcapng {
             self.order = section_order(magic)?;
         }
         let len = self.order.u32(len);
-        let min = if kind == Kind::Section {
-            MIN_SECTION
-        } else {
-            MIN_BLOCK
-        };
+        let min = if kind == Kind::Section { MIN_SECTION } else { MIN_BLOCK };
         if len < min || !len.is_multiple_of(4) {
             return Err(Corruption::BlockLength(len).into());
         }
@@ -205,9 +194,7 @@ impl Pcapng {
             .and_then(|number| self.interfaces.get(number))
             .ok_or(Corruption::UnknownInterface(packet.interface))?;
         let room = u32::try_from(fields.len()).unwrap_or(u32::MAX);
-        let captured = packet
-            .captured_len
-            .unwrap_or_else(|| interface.cut(packet.wire_len).min(room));
+        let captured = packet.captured_len.unwrap_or_else(|| interface.cut(packet.wire_len).min(room));
         if captured > MAX_FRAME {
             return Err(Corruption::FrameLength(captured).into());
         }
@@ -234,12 +221,7 @@ impl Pcapng {
 fn packet(kind: Kind, fields: &mut Fields<'_>) -> Option<Packet> {
     if kind == Kind::SimplePacket {
         let wire_len = fields.u32()?;
-        return Some(Packet {
-            interface: 0,
-            ticks: None,
-            captured_len: None,
-            wire_len,
-        });
+        return Some(Packet { interface: 0, ticks: None, captured_len: None, wire_len });
     }
     let interface = if kind == Kind::ObsoletePacket {
         let interface = u32::from(fields.u16()?);
@@ -250,12 +232,7 @@ fn packet(kind: Kind, fields: &mut Fields<'_>) -> Option<Packet> {
     };
     let (high, low) = (fields.u32()?, fields.u32()?);
     let ticks = Some(u64::from(high) << 32 | u64::from(low));
-    Some(Packet {
-        interface,
-        ticks,
-        captured_len: Some(fields.u32()?),
-        wire_len: fields.u32()?,
-    })
+    Some(Packet { interface, ticks, captured_len: Some(fields.u32()?), wire_len: fields.u32()? })
 }
 
 /// The body of a block, once it is whole in the buffer.
@@ -265,19 +242,13 @@ fn whole(block: Block, order: ByteOrder, source: &mut Source) -> Result<&[u8], F
         return Err(Corruption::BlockTooLong(block.len).into());
     }
     let len = to_usize(block.len);
-    let part = if block.kind.is_packet() {
-        Part::Packet
-    } else {
-        Part::Block
-    };
+    let part = if block.kind.is_packet() { Part::Packet } else { Part::Block };
     if !source.fill(len)? {
         return Err(Fault::Truncated(part));
     }
     let mut fields = Fields::new(source.buffered(), order);
     let _header = fields.bytes(BLOCK_HEADER_LEN);
-    let body = fields
-        .bytes(len - BLOCK_HEADER_LEN - TRAILER_LEN)
-        .unwrap_or_default();
+    let body = fields.bytes(len - BLOCK_HEADER_LEN - TRAILER_LEN).unwrap_or_default();
     check_trailer(block, fields)?;
     Ok(body)
 }
@@ -315,16 +286,9 @@ mod tests {
     #[test]
     fn both_byte_orders_are_read() {
         for order in [Big, Little] {
-            let file = PcapngFile::new(order)
-                .interface(1, 0, &[])
-                .packet(0, 5 << 32, b"frame");
+            let file = PcapngFile::new(order).interface(1, 0, &[]).packet(0, 5 << 32, b"frame");
             let (nanos, link_type) = ((5 << 32) * 1_000, LinkType::Ethernet);
-            let expected = Owned {
-                nanos,
-                link_type,
-                bytes: b"frame".to_vec(),
-                wire_len: 5,
-            };
+            let expected = Owned { nanos, link_type, bytes: b"frame".to_vec(), wire_len: 5 };
             assert_eq!(frames(&file.bytes), [expected]);
         }
     }
@@ -344,10 +308,7 @@ mod tests {
         assert_eq!(frames[0].link_type, LinkType::Raw);
         assert_eq!(frames[1].link_type, LinkType::Loop);
         let error = error.unwrap().to_string();
-        assert!(
-            error.contains("interface 1, which is not described"),
-            "{error}"
-        );
+        assert!(error.contains("interface 1, which is not described"), "{error}");
     }
 
     #[test]
@@ -358,14 +319,8 @@ mod tests {
             .packet(0, 1_500, b"a")
             .packet(1, 1_500, b"b");
         let frames = frames(&file.bytes);
-        assert_eq!(
-            (frames[0].nanos, frames[0].link_type),
-            (1_500, LinkType::Ethernet)
-        );
-        assert_eq!(
-            (frames[1].nanos, frames[1].link_type),
-            (1_500_000_000, LinkType::Raw)
-        );
+        assert_eq!((frames[0].nanos, frames[0].link_type), (1_500, LinkType::Ethernet));
+        assert_eq!((frames[1].nanos, frames[1].link_type), (1_500_000_000, LinkType::Raw));
     }
 
     #[test]
@@ -375,31 +330,16 @@ mod tests {
             .simple_packet(9, b"four")
             .packet(0, 77, b"x")
             .simple_packet(3, b"abc");
-        let got: Vec<_> = frames(&file.bytes)
-            .into_iter()
-            .map(|frame| (frame.nanos, frame.bytes, frame.wire_len))
-            .collect();
-        assert_eq!(
-            got,
-            [
-                (0, b"four".to_vec(), 9),
-                (77_000, b"x".to_vec(), 1),
-                (77_000, b"abc".to_vec(), 3)
-            ]
-        );
+        let got: Vec<_> =
+            frames(&file.bytes).into_iter().map(|frame| (frame.nanos, frame.bytes, frame.wire_len)).collect();
+        assert_eq!(got, [(0, b"four".to_vec(), 9), (77_000, b"x".to_vec(), 1), (77_000, b"abc".to_vec(), 3)]);
     }
 
     #[test]
     fn the_obsolete_packet_block_is_read_without_its_drop_count() {
-        let file = PcapngFile::new(Big)
-            .interface(1, 0, &[])
-            .interface(101, 0, &[])
-            .obsolete_packet(1, 5, b"old");
+        let file = PcapngFile::new(Big).interface(1, 0, &[]).interface(101, 0, &[]).obsolete_packet(1, 5, b"old");
         let frames = frames(&file.bytes);
-        assert_eq!(
-            (frames[0].link_type, frames[0].nanos),
-            (LinkType::Raw, 5_000)
-        );
+        assert_eq!((frames[0].link_type, frames[0].nanos), (LinkType::Raw, 5_000));
         assert_eq!(frames[0].bytes, b"old");
     }
 
@@ -407,10 +347,7 @@ mod tests {
     fn other_blocks_are_streamed_past_however_long() {
         // Longer than a block that is held may be.
         let huge = vec![0; (MAX_BLOCK as usize) + 4];
-        let file = ethernet()
-            .block(0xbad, &huge)
-            .block(5, b"")
-            .packet(0, 1, b"found");
+        let file = ethernet().block(0xbad, &huge).block(5, b"").packet(0, 1, b"found");
         assert_eq!(frames(&file.bytes)[0].bytes, b"found");
     }
 
@@ -428,10 +365,7 @@ mod tests {
         for value in [4, 32] {
             let file = PcapngFile::new(Big).interface(1, 0, &[(13, &[value])]);
             let frames = frames(&file.packet(0, 1, b"frame+fcs!").bytes);
-            assert_eq!(
-                (frames[0].bytes.as_slice(), frames[0].wire_len),
-                (&b"frame+"[..], 6)
-            );
+            assert_eq!((frames[0].bytes.as_slice(), frames[0].wire_len), (&b"frame+"[..], 6));
         }
     }
 
@@ -455,10 +389,7 @@ mod tests {
             format!("test: damaged: a packet or interface block of 1073741824 bytes{place}")
         );
         // Too short for the fields of an enhanced packet block.
-        assert_eq!(
-            bad(with().block(6, &[0; 8])),
-            format!("test: damaged: a block length of 20{place}")
-        );
+        assert_eq!(bad(with().block(6, &[0; 8])), format!("test: damaged: a block length of 20{place}"));
         let mut body = [0; 24];
         body[12] = 5;
         assert_eq!(
@@ -470,38 +401,23 @@ mod tests {
     #[test]
     fn a_mismatch_after_a_block_that_is_passed_over_is_damage() {
         let error = complaint(&ethernet().raw_block(5, 16, &[0; 4], 20).bytes);
-        assert!(
-            error.contains("begins with length 16 and ends with 20"),
-            "{error}"
-        );
+        assert!(error.contains("begins with length 16 and ends with 20"), "{error}");
     }
 
     #[test]
     fn an_unknown_link_type_before_the_first_packet_is_refused_at_open() {
-        let file = ethernet()
-            .block(4, b"names")
-            .interface(127, 0, &[])
-            .packet(0, 1, b"x");
+        let file = ethernet().block(4, b"names").interface(127, 0, &[]).packet(0, 1, b"x");
         let error = open(&file.bytes).err().unwrap().to_string();
-        assert!(
-            error.starts_with("test: link type IEEE802_11_RADIO (127) is not"),
-            "{error}"
-        );
+        assert!(error.starts_with("test: link type IEEE802_11_RADIO (127) is not"), "{error}");
     }
 
     #[test]
     fn an_unknown_link_type_later_ends_the_file_there() {
-        let file = ethernet()
-            .packet(0, 1, b"x")
-            .interface(999, 0, &[])
-            .packet(0, 2, b"y");
+        let file = ethernet().packet(0, 1, b"x").interface(999, 0, &[]).packet(0, 2, b"y");
         let (frames, error) = read(&file.bytes);
         assert_eq!(frames.len(), 1);
         let error = error.unwrap().to_string();
-        assert!(
-            error.starts_with("test: at byte 84 (after 1 whole packet): link type 999"),
-            "{error}"
-        );
+        assert!(error.starts_with("test: at byte 84 (after 1 whole packet): link type 999"), "{error}");
     }
 
     #[test]

@@ -58,10 +58,7 @@ impl Savefile {
             Ok(opened) => opened,
             Err(error) => return Err(OpenError::Io { file: name, error }),
         };
-        Ok(Savefile {
-            size,
-            ..Savefile::from_reader(name, Box::new(file))?
-        })
+        Ok(Savefile { size, ..Savefile::from_reader(name, Box::new(file))? })
     }
 
     /// Reads a capture from anything; `name` stands for it in messages.
@@ -74,13 +71,7 @@ impl Savefile {
             Ok(source) => source,
             Err(error) => return Err(OpenError::Io { file: name, error }),
         };
-        let mut file = Savefile {
-            name,
-            source,
-            format: Format::Failed,
-            packets: 0,
-            size: None,
-        };
+        let mut file = Savefile { name, source, format: Format::Failed, packets: 0, size: None };
         file.format = file.detect()?;
         Ok(file)
     }
@@ -91,10 +82,7 @@ impl Savefile {
     /// # Errors
     ///
     /// Once, when the file is cut off, damaged or unreadable here. Every whole frame before it has been returned.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "an Iterator cannot lend its buffer"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "an Iterator cannot lend its buffer")]
     #[inline]
     pub fn next(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
         match self.ready()? {
@@ -146,24 +134,10 @@ impl Savefile {
     #[inline]
     pub(super) fn take(&mut self, record: Record) -> Frame<'_> {
         self.packets += 1;
-        let Record {
-            time,
-            link_type,
-            header_len,
-            captured_len,
-            record_len,
-            wire_len,
-        } = record;
+        let Record { time, link_type, header_len, captured_len, record_len, wire_len } = record;
         let bytes = self.source.take(record_len);
-        let bytes = bytes
-            .get(header_len..header_len + captured_len)
-            .unwrap_or_default();
-        Frame {
-            time,
-            link_type,
-            bytes,
-            wire_len,
-        }
+        let bytes = bytes.get(header_len..header_len + captured_len).unwrap_or_default();
+        Frame { time, link_type, bytes, wire_len }
     }
 
     /// Tells by the first bytes what the file is and reads its header.
@@ -174,21 +148,14 @@ impl Savefile {
         let source = &mut self.source;
         let opened = match source.buffered() {
             [0xa1, 0xb2, 0xc3, 0xd4, ..] => Pcap::open(Big, MICROSECOND, source).map(Format::Pcap),
-            [0xd4, 0xc3, 0xb2, 0xa1, ..] => {
-                Pcap::open(Little, MICROSECOND, source).map(Format::Pcap)
-            }
+            [0xd4, 0xc3, 0xb2, 0xa1, ..] => Pcap::open(Little, MICROSECOND, source).map(Format::Pcap),
             [0xa1, 0xb2, 0x3c, 0x4d, ..] => Pcap::open(Big, 1, source).map(Format::Pcap),
             [0x4d, 0x3c, 0xb2, 0xa1, ..] => Pcap::open(Little, 1, source).map(Format::Pcap),
-            bytes if bytes.starts_with(&pcapng::SECTION) => {
-                Pcapng::open(source).map(Format::Pcapng)
-            }
+            bytes if bytes.starts_with(&pcapng::SECTION) => Pcapng::open(source).map(Format::Pcapng),
             _ => return Err(self.not_a_capture()),
         };
         opened.map_err(|fault| match fault {
-            Fault::LinkType(number) => OpenError::LinkType {
-                file: self.name.clone(),
-                number,
-            },
+            Fault::LinkType(number) => OpenError::LinkType { file: self.name.clone(), number },
             fault => OpenError::Read(self.fail(fault)),
         })
     }
@@ -204,11 +171,7 @@ impl Savefile {
             return OpenError::Format { file, format };
         }
         let first = bytes.iter().copied().take(4).collect();
-        OpenError::NotACapture {
-            file,
-            first,
-            compression: self.source.compression(),
-        }
+        OpenError::NotACapture { file, first, compression: self.source.compression() }
     }
 
     /// Names file and place of a fault, and reads no further.
@@ -222,12 +185,7 @@ impl Savefile {
         };
         let compression = self.source.compression();
         let (file, compressed) = (self.name.clone(), compression.is_some());
-        let place = Place {
-            file,
-            offset,
-            compressed,
-            packets: self.packets,
-        };
+        let place = Place { file, offset, compressed, packets: self.packets };
         match (fault, compression) {
             (Fault::Truncated(part), _) => ReadError::Truncated(place, part),
             (Fault::Corrupt(corruption), _) => ReadError::Corrupt(place, corruption),
@@ -284,11 +242,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn three_packets() -> Vec<u8> {
-        PcapFile::new()
-            .packet(1, 1, b"one")
-            .packet(2, 2, b"two")
-            .packet(3, 3, b"three")
-            .bytes
+        PcapFile::new().packet(1, 1, b"one").packet(2, 2, b"two").packet(3, 3, b"three").bytes
     }
 
     /// Enough packets to refill the buffer many times, of sizes that never fit it evenly.
@@ -297,9 +251,7 @@ mod tests {
         let mut file = PcapFile::new();
         for second in 0..3_000 {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let frame: Vec<_> = (0..state >> 22)
-                .map(|i| (state.rotate_left(i) ^ i) as u8)
-                .collect();
+            let frame: Vec<_> = (0..state >> 22).map(|i| (state.rotate_left(i) ^ i) as u8).collect();
             file = file.packet(second, 0, &frame);
         }
         file.bytes
@@ -355,11 +307,7 @@ mod tests {
             let pieces = [compress(head), compress(tail)].concat();
             assert_eq!(frames(&pieces), frames(&plain));
         }
-        let skippable = [
-            &[0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9],
-            &zstd(&plain)[..],
-        ]
-        .concat();
+        let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9], &zstd(&plain)[..]].concat();
         assert_eq!(frames(&skippable), frames(&plain));
     }
 
@@ -383,22 +331,14 @@ mod tests {
             assert!(frames.len() > 1_500, "{}", frames.len());
             let error = error.unwrap();
             assert!(matches!(error, ReadError::Compressed(..)), "{error:?}");
-            assert!(
-                error.to_string().contains("of the uncompressed stream"),
-                "{error}"
-            );
+            assert!(error.to_string().contains("of the uncompressed stream"), "{error}");
         }
         let mut bytes = gzip(&plain);
         let crc = bytes.len() - 8;
         bytes[crc] ^= 1;
         let (frames, error) = read(&bytes);
         assert!(frames == expected);
-        assert!(
-            error
-                .unwrap()
-                .to_string()
-                .contains("gzip data cut off or damaged")
-        );
+        assert!(error.unwrap().to_string().contains("gzip data cut off or damaged"));
     }
 
     #[test]
@@ -447,10 +387,7 @@ mod tests {
         let bytes = three_packets();
         let mut file = open(&bytes[..30]).unwrap();
         let error = file.peek_time().unwrap_err();
-        assert!(
-            matches!(error, ReadError::Truncated(_, Part::Packet)),
-            "{error:?}"
-        );
+        assert!(matches!(error, ReadError::Truncated(_, Part::Packet)), "{error:?}");
         assert!(file.next().unwrap().is_none());
     }
 
@@ -471,9 +408,7 @@ mod tests {
     #[test]
     fn an_error_of_the_system_is_kept() {
         let directory = Directory::new("system");
-        let missing = Savefile::open(&directory.path().join("none"))
-            .err()
-            .unwrap();
+        let missing = Savefile::open(&directory.path().join("none")).err().unwrap();
         assert!(matches!(&missing, OpenError::Io { error, .. } if error.raw_os_error() == Some(2)));
         assert!(missing.to_string().starts_with("cannot open "), "{missing}");
         let directory = Savefile::open(directory.path()).err().unwrap();
@@ -493,18 +428,13 @@ mod tests {
         let (frames, error) = rest(&mut file);
         assert_eq!(frames.len(), 2);
         let error = error.unwrap().to_string();
-        assert!(
-            error.starts_with("disk: cannot read on at byte 70 (after 2 whole p"),
-            "{error}"
-        );
+        assert!(error.starts_with("disk: cannot read on at byte 70 (after 2 whole p"), "{error}");
     }
 
     #[test]
     fn a_file_name_cannot_write_to_the_terminal() {
         let reader = Box::new(io::empty());
-        let error = Savefile::from_reader("a\x1b[2Jé\n".into(), reader)
-            .err()
-            .unwrap();
+        let error = Savefile::from_reader("a\x1b[2Jé\n".into(), reader).err().unwrap();
         assert_eq!(error.to_string(), "a\\u{1b}[2Jé\\n: empty file");
     }
 

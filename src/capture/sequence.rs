@@ -24,14 +24,7 @@ pub(super) struct Sequence {
 impl Sequence {
     /// Opens nothing yet.
     pub(super) fn new(paths: Vec<PathBuf>) -> Sequence {
-        Sequence {
-            paths: paths.into_iter(),
-            current: None,
-            unchecked: false,
-            previous: None,
-            last: None,
-            consumed: 0,
-        }
+        Sequence { paths: paths.into_iter(), current: None, unchecked: false, previous: None, last: None, consumed: 0 }
     }
 
     /// As [`super::Input::next`].
@@ -110,9 +103,6 @@ impl Sequence {
         self.unchecked = false;
         let (previous, last) = self.previous.as_ref()?;
         let file = self.current.as_ref()?.name().to_owned();
-        (first < *last).then(|| StartsEarlier {
-            file,
-            previous: previous.clone(),
-        })
+        (first < *last).then(|| StartsEarlier { file, previous: previous.clone() })
     }
 }

@@ -99,10 +99,7 @@ impl Source {
     /// Reads the first bytes of `reader` and puts the decoder they ask for before it.
     pub(super) fn new(reader: Box<dyn Read + Send>) -> io::Result<Source> {
         let consumed = Arc::new(AtomicU64::new(0));
-        let mut counted = Counted {
-            reader,
-            consumed: Arc::clone(&consumed),
-        };
+        let mut counted = Counted { reader, consumed: Arc::clone(&consumed) };
         let mut magic = Vec::new();
         counted.by_ref().take(MAGIC_LEN).read_to_end(&mut magic)?;
         let compression = Compression::detect(&magic);
@@ -113,17 +110,7 @@ impl Source {
         };
         let buffer = vec![0; BUFFER_LEN];
         let (start, end, base, ended) = (0, 0, 0, false);
-        Ok(Source {
-            reader,
-            compression,
-            consumed,
-            buffer,
-            start,
-            end,
-            base,
-            read_len,
-            ended,
-        })
+        Ok(Source { reader, compression, consumed, buffer, start, end, base, read_len, ended })
     }
 
     /// What the file is compressed with.
@@ -175,9 +162,7 @@ impl Source {
     /// Passes over `len` bytes without holding them all; false when the stream ends before them.
     pub(super) fn skip(&mut self, mut len: u64) -> io::Result<bool> {
         loop {
-            let step = usize::try_from(len)
-                .unwrap_or(usize::MAX)
-                .min(self.end - self.start);
+            let step = usize::try_from(len).unwrap_or(usize::MAX).min(self.end - self.start);
             self.start += step;
             len -= to_u64(step);
             if len == 0 {

@@ -19,18 +19,8 @@ pub(super) struct Owned {
 
 impl From<Frame<'_>> for Owned {
     fn from(frame: Frame<'_>) -> Owned {
-        let Frame {
-            time,
-            link_type,
-            bytes,
-            wire_len,
-        } = frame;
-        Owned {
-            nanos: time.as_nanos(),
-            link_type,
-            bytes: bytes.to_vec(),
-            wire_len,
-        }
+        let Frame { time, link_type, bytes, wire_len } = frame;
+        Owned { nanos: time.as_nanos(), link_type, bytes: bytes.to_vec(), wire_len }
     }
 }
 
@@ -69,10 +59,7 @@ pub(super) fn frames(bytes: &[u8]) -> Vec<Owned> {
 pub(super) fn complaint(bytes: &[u8]) -> String {
     match open(bytes) {
         Err(error) => error.to_string(),
-        Ok(mut file) => rest(&mut file)
-            .1
-            .map(|error| error.to_string())
-            .unwrap_or_default(),
+        Ok(mut file) => rest(&mut file).1.map(|error| error.to_string()).unwrap_or_default(),
     }
 }
 
@@ -86,30 +73,18 @@ pub(super) fn assert_every_cut_is_clean(whole: &[u8], expected: &[Owned], clean_
             Ok(mut file) => {
                 let (frames, error) = rest(&mut file);
                 assert!(expected.starts_with(&frames), "cut at {len}: {frames:?}");
-                assert_eq!(
-                    error.is_none(),
-                    clean_cuts.contains(&len),
-                    "cut at {len}: {error:?}"
-                );
+                assert_eq!(error.is_none(), clean_cuts.contains(&len), "cut at {len}: {error:?}");
             }
         }
     }
 }
 
 fn u16_bytes(order: ByteOrder, number: u16) -> [u8; 2] {
-    if order == ByteOrder::Big {
-        number.to_be_bytes()
-    } else {
-        number.to_le_bytes()
-    }
+    if order == ByteOrder::Big { number.to_be_bytes() } else { number.to_le_bytes() }
 }
 
 fn u32_bytes(order: ByteOrder, number: u32) -> [u8; 4] {
-    if order == ByteOrder::Big {
-        number.to_be_bytes()
-    } else {
-        number.to_le_bytes()
-    }
+    if order == ByteOrder::Big { number.to_be_bytes() } else { number.to_le_bytes() }
 }
 
 /// A pcap file.
@@ -164,11 +139,7 @@ pub(super) struct PcapngFile {
 impl PcapngFile {
     /// Starts with a section header.
     pub(super) fn new(order: ByteOrder) -> PcapngFile {
-        PcapngFile {
-            order,
-            bytes: Vec::new(),
-        }
-        .section(order)
+        PcapngFile { order, bytes: Vec::new() }.section(order)
     }
 
     pub(super) fn section(mut self, order: ByteOrder) -> PcapngFile {
@@ -266,11 +237,7 @@ pub(super) struct Trickle {
 
 impl Trickle {
     pub(super) fn new(bytes: Vec<u8>, step: usize) -> Trickle {
-        Trickle {
-            bytes: Cursor::new(bytes),
-            step,
-            interrupt: false,
-        }
+        Trickle { bytes: Cursor::new(bytes), step, interrupt: false }
     }
 }
 

@@ -31,13 +31,7 @@ pub struct ReadArgs {
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// pres, json (one object a line), pcap (the IP packets), or cof (passive DNS Common Output Format)
-    #[arg(
-        short,
-        long,
-        value_name = "FORMAT",
-        default_value = "pres",
-        conflicts_with = "stats"
-    )]
+    #[arg(short, long, value_name = "FORMAT", default_value = "pres", conflicts_with = "stats")]
     format: String,
     /// Write there, not to standard output
     #[arg(short, long, value_name = "FILE")]
@@ -49,53 +43,25 @@ pub struct ReadArgs {
     #[arg(long)]
     stats: bool,
     /// Only queries for this name and names below it
-    #[arg(
-        long,
-        value_name = "SUFFIX",
-        help_heading = "Filters (all must hold; of one repeated, any)"
-    )]
+    #[arg(long, value_name = "SUFFIX", help_heading = "Filters (all must hold; of one repeated, any)")]
     qname: Vec<String>,
     /// Only queries of this type: A, TYPE65, 28
-    #[arg(
-        long,
-        value_name = "TYPE",
-        help_heading = "Filters (all must hold; of one repeated, any)"
-    )]
+    #[arg(long, value_name = "TYPE", help_heading = "Filters (all must hold; of one repeated, any)")]
     qtype: Vec<String>,
     /// Only this response code: NXDOMAIN, 3
-    #[arg(
-        long,
-        value_name = "RCODE",
-        help_heading = "Filters (all must hold; of one repeated, any)"
-    )]
+    #[arg(long, value_name = "RCODE", help_heading = "Filters (all must hold; of one repeated, any)")]
     rcode: Vec<String>,
     /// Only answered, unanswered or unsolicited, or a dnsqr type: UDP_QUERY_ONLY
-    #[arg(
-        long = "type",
-        value_name = "TYPE",
-        help_heading = "Filters (all must hold; of one repeated, any)"
-    )]
+    #[arg(long = "type", value_name = "TYPE", help_heading = "Filters (all must hold; of one repeated, any)")]
     kind: Vec<String>,
     /// Only where query_ip or response_ip is this address or inside this prefix
-    #[arg(
-        long,
-        value_name = "PREFIX",
-        help_heading = "Filters (all must hold; of one repeated, any)"
-    )]
+    #[arg(long, value_name = "PREFIX", help_heading = "Filters (all must hold; of one repeated, any)")]
     ip: Vec<String>,
     /// Only payloads of this time and later: 2026-09-21T14:30:00Z, 2026-09-21 [14:30[:00]] in UTC, or seconds since 1970
-    #[arg(
-        long,
-        value_name = "TIME",
-        help_heading = "Filters (all must hold; of one repeated, any)"
-    )]
+    #[arg(long, value_name = "TIME", help_heading = "Filters (all must hold; of one repeated, any)")]
     since: Option<String>,
     /// Only payloads before this time
-    #[arg(
-        long,
-        value_name = "TIME",
-        help_heading = "Filters (all must hold; of one repeated, any)"
-    )]
+    #[arg(long, value_name = "TIME", help_heading = "Filters (all must hold; of one repeated, any)")]
     until: Option<String>,
 }
 
@@ -125,15 +91,7 @@ impl Request {
             }
         };
         let filter = Filter::new(args, &mut problems);
-        if problems.is_empty() {
-            Ok(Request {
-                filter,
-                format,
-                remaining,
-            })
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(Request { filter, format, remaining }) } else { Err(problems) }
     }
 }
 
@@ -167,15 +125,8 @@ fn read_all(request: Request, args: &ReadArgs) -> Outcome {
         }
     };
     let place = target.name();
-    let mut run = Run {
-        output: Output::new(request.format, target),
-        request,
-        outcome: Outcome::Done,
-    };
-    match run
-        .read_files(&args.files)
-        .and_then(|()| run.output.finish())
-    {
+    let mut run = Run { output: Output::new(request.format, target), request, outcome: Outcome::Done };
+    match run.read_files(&args.files).and_then(|()| run.output.finish()) {
         Ok(()) => run.outcome,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Outcome::Done,
         Err(error) => {
@@ -246,11 +197,7 @@ impl Run {
                 Ok(None) => break,
                 Err(error) => {
                     let failed = matches!(error, ReadError::Io { .. });
-                    let outcome = if failed {
-                        Outcome::Failed
-                    } else {
-                        Outcome::SomeInputBad
-                    };
+                    let outcome = if failed { Outcome::Failed } else { Outcome::SomeInputBad };
                     self.problem(outcome, &format!("{name}: {error}"));
                 }
             }
@@ -277,32 +224,19 @@ impl Run {
     /// What can only be said at the end of an input.
     fn summarize<R: Read>(&mut self, name: &str, reader: &Reader<R>, undecodable: Undecodable) {
         let counts = reader.counts();
-        if let Undecodable {
-            count,
-            first: Some(offset),
-        } = undecodable
-        {
-            let line = format!(
-                "{name}: offset {offset}: {count} dnsqr payloads are malformed, the first in this container"
-            );
+        if let Undecodable { count, first: Some(offset) } = undecodable {
+            let line =
+                format!("{name}: offset {offset}: {count} dnsqr payloads are malformed, the first in this container");
             self.problem(Outcome::SomeInputBad, &line);
         }
         if self.request.remaining > 0 && counts.incomplete_fragments > 0 {
             let incomplete = counts.incomplete_fragments;
-            let line = format!(
-                "{name}: {incomplete} containers whose container fragments did not all come"
-            );
+            let line = format!("{name}: {incomplete} containers whose container fragments did not all come");
             self.problem(Outcome::SomeInputBad, &line);
         }
         if counts.lost_containers > 0 {
             // The input is as it was written; what is missing was lost on the way to it.
-            self.problem(
-                Outcome::Done,
-                &format!(
-                    "{name}: {} containers were lost before it",
-                    counts.lost_containers
-                ),
-            );
+            self.problem(Outcome::Done, &format!("{name}: {} containers were lost before it", counts.lost_containers));
         }
     }
 

@@ -40,20 +40,6 @@ pub const TYPE_NAMES: [&str; 8] = [
     "UDP_RESPONSE_ONLY",
 ];
 
-/// How the UDP checksum of the response datagram was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum UdpChecksum {
-    /// It could not be computed.
-    Error = 0,
-    /// The field was zero.
-    Absent = 1,
-    /// Wrong.
-    Incorrect = 2,
-    /// Right.
-    Correct = 3,
-}
-
 /// A decoded dnsqr message; byte fields are borrowed from the payload. Absent optional fields are `None`.
 /// Numbers that are enums on the wire stay numbers here: a value that nobody defined must still print.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -192,17 +178,14 @@ mod tests {
 
     /// Fields 1 to 7, and a number nobody defined.
     const SMALLEST: [u8; 28] = [
-        0x08, 1, 0x12, 4, 192, 0, 2, 1, 0x1a, 4, 192, 0, 2, 2, 0x20, 17, 0x28, 53, 0x30, 53, 0x38,
-        7, 0xf8, 0x07, 9, 0x08, 2, 0,
+        0x08, 1, 0x12, 4, 192, 0, 2, 1, 0x1a, 4, 192, 0, 2, 2, 0x20, 17, 0x28, 53, 0x30, 53, 0x38, 7, 0xf8, 0x07, 9,
+        0x08, 2, 0,
     ];
 
     #[test]
     fn unknown_fields_are_skipped_and_the_last_scalar_holds() {
         let dnsqr = Dnsqr::decode(&SMALLEST[..27]).unwrap();
-        assert_eq!(
-            (dnsqr.kind, dnsqr.query_ip, dnsqr.id),
-            (2, &[192, 0, 2, 1][..], 7)
-        );
+        assert_eq!((dnsqr.kind, dnsqr.query_ip, dnsqr.id), (2, &[192, 0, 2, 1][..], 7));
         assert_eq!((dnsqr.qname, dnsqr.query_message()), (None, None));
     }
 

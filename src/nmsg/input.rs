@@ -21,12 +21,7 @@ pub(super) struct Input<R> {
 
 impl<R: Read> Input<R> {
     pub(super) fn new(stream: R) -> Input<R> {
-        Input {
-            stream: BufReader::with_capacity(CHUNK, stream),
-            window: Vec::new(),
-            start: 0,
-            offset: 0,
-        }
+        Input { stream: BufReader::with_capacity(CHUNK, stream), window: Vec::new(), start: 0, offset: 0 }
     }
 
     /// How many bytes were consumed.
@@ -49,10 +44,7 @@ impl<R: Read> Input<R> {
                 self.start = 0;
             }
             let limit = u64::try_from(missing).unwrap_or(u64::MAX);
-            self.stream
-                .by_ref()
-                .take(limit)
-                .read_to_end(&mut self.window)?;
+            self.stream.by_ref().take(limit).read_to_end(&mut self.window)?;
         }
         Ok(self.held())
     }
@@ -103,10 +95,7 @@ mod tests {
             let mut bytes = vec![b'N'; before];
             bytes.extend(b"NMSG\0\x02....");
             let mut input = Input::new(&bytes[..]);
-            assert_eq!(
-                input.seek_container().unwrap(),
-                u64::try_from(before).unwrap()
-            );
+            assert_eq!(input.seek_container().unwrap(), u64::try_from(before).unwrap());
             assert!(is_signature(input.held()));
         }
     }

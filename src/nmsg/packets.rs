@@ -47,22 +47,14 @@ pub fn message<'p>(packets: &[&'p [u8]]) -> Option<Cow<'p, [u8]>> {
 
 /// Puts the fragments together; exact repetitions are allowed, overlaps and holes are not.
 fn reassemble(fragments: &[&[u8]]) -> Option<(u8, Vec<u8>)> {
-    let mut parts = fragments
-        .iter()
-        .map(|packet| part(packet))
-        .collect::<Option<Vec<_>>>()?;
+    let mut parts = fragments.iter().map(|packet| part(packet)).collect::<Option<Vec<_>>>()?;
     parts.sort_by_key(|part| part.offset);
-    parts.dedup_by(|next, first| {
-        (next.offset, next.more, next.bytes) == (first.offset, first.more, first.bytes)
-    });
+    parts.dedup_by(|next, first| (next.offset, next.more, next.bytes) == (first.offset, first.more, first.bytes));
     let protocol = parts.first()?.protocol;
     let mut datagram = Vec::new();
     let mut more = true;
     for part in &parts {
-        if !more
-            || part.offset != datagram.len()
-            || datagram.len() + part.bytes.len() > DATAGRAM_MAX
-        {
+        if !more || part.offset != datagram.len() || datagram.len() + part.bytes.len() > DATAGRAM_MAX {
             return None;
         }
         datagram.extend_from_slice(part.bytes);
@@ -90,19 +82,7 @@ fn part(packet: &[u8]) -> Option<Part<'_>> {
 
 fn ipv4(packet: &[u8]) -> Option<Part<'_>> {
     let header = packet.first_chunk::<IPV4_HEADER_LEN>()?;
-    let [
-        version_ihl,
-        _,
-        length_0,
-        length_1,
-        _,
-        _,
-        flags_0,
-        flags_1,
-        _,
-        protocol,
-        ..,
-    ] = *header;
+    let [version_ihl, _, length_0, length_1, _, _, flags_0, flags_1, _, protocol, ..] = *header;
     let header_len = usize::from(version_ihl & 0x0f) * 4; // IHL counts 32-bit words
     if header_len < IPV4_HEADER_LEN {
         return None;
@@ -123,22 +103,12 @@ fn ipv6(packet: &[u8]) -> Option<Part<'_>> {
     let payload = rest.get(..usize::from(u16::from_be_bytes([length_0, length_1])))?;
     let (protocol, bytes) = skip_extensions(next_header, payload)?;
     if protocol != FRAGMENT {
-        return Some(Part {
-            protocol,
-            offset: 0,
-            more: false,
-            bytes,
-        });
+        return Some(Part { protocol, offset: 0, more: false, bytes });
     }
     let (header, bytes) = bytes.split_first_chunk::<8>()?;
     let [protocol, _, offset_0, offset_1, ..] = *header;
     let offset_more = u16::from_be_bytes([offset_0, offset_1]);
-    Some(Part {
-        protocol,
-        offset: usize::from(offset_more & 0xfff8),
-        more: offset_more & 1 != 0,
-        bytes,
-    })
+    Some(Part { protocol, offset: usize::from(offset_more & 0xfff8), more: offset_more & 1 != 0, bytes })
 }
 
 /// The fragment header (RFC 8200 §4.5); it ends what can be skipped.
@@ -150,7 +120,7 @@ fn skip_extensions(mut protocol: u8, mut bytes: &[u8]) -> Option<(u8, &[u8])> {
     loop {
         let len = match (protocol, bytes) {
             (0 | 43 | 60, [_, len, ..]) => (usize::from(*len) + 1) * 8, // RFC 8200 §4.3: 8-byte units less one
-            (51, [_, len, ..]) => (usize::from(*len) + 2) * 4, // RFC 4302 §2.2: 4-byte units less two
+            (51, [_, len, ..]) => (usize::from(*len) + 2) * 4,          // RFC 4302 §2.2: 4-byte units less two
             (0 | 43 | 60 | 51, _) => return None,
             _ => return Some((protocol, bytes)),
         };
@@ -164,9 +134,7 @@ pub fn address(bytes: &[u8]) -> Option<IpAddr> {
     if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
         return Some(IpAddr::V4(Ipv4Addr::from(v4)));
     }
-    <[u8; 16]>::try_from(bytes)
-        .ok()
-        .map(|v6| IpAddr::V6(Ipv6Addr::from(v6)))
+    <[u8; 16]>::try_from(bytes).ok().map(|v6| IpAddr::V6(Ipv6Addr::from(v6)))
 }
 
 #[cfg(test)]
@@ -183,9 +151,7 @@ mod tests {
     fn v4(flags: u16, payload: &[u8]) -> Vec<u8> {
         let total = u16::try_from(20 + payload.len()).unwrap().to_be_bytes();
         let flags = flags.to_be_bytes();
-        let mut packet = vec![
-            0x45, 0, total[0], total[1], 0, 1, flags[0], flags[1], 64, 17, 0, 0,
-        ];
+        let mut packet = vec![0x45, 0, total[0], total[1], 0, 1, flags[0], flags[1], 64, 17, 0, 0];
         packet.extend([192, 0, 2, 1, 192, 0, 2, 2]);
         packet.extend_from_slice(payload);
         packet
@@ -214,21 +180,13 @@ mod tests {
     #[test]
     fn fragments_are_put_together_in_any_order() {
         let bytes = datagram(40);
-        let (first, second, third) = (
-            v4(0x2000, &bytes[..16]),
-            v4(0x2002, &bytes[16..32]),
-            v4(4, &bytes[32..]),
-        );
+        let (first, second, third) = (v4(0x2000, &bytes[..16]), v4(0x2002, &bytes[16..32]), v4(4, &bytes[32..]));
         let message = whole(&[third.clone(), first.clone(), second.clone(), first.clone()]);
         assert_eq!(message.unwrap(), bytes[8..]);
         assert_eq!(whole(&[first.clone(), third.clone()]), None, "a hole");
         assert_eq!(whole(&[first.clone(), second.clone()]), None, "no end");
         let overlap = v4(0x2001, &bytes[8..24]);
-        assert_eq!(
-            whole(&[first.clone(), overlap, second, third]),
-            None,
-            "an overlap"
-        );
+        assert_eq!(whole(&[first.clone(), overlap, second, third]), None, "an overlap");
         assert_eq!(whole(&[first]), None, "alone");
     }
 
@@ -247,19 +205,11 @@ mod tests {
         packet[0] = 0x44;
         assert_eq!(whole(std::slice::from_ref(&packet)), None, "IHL below 5");
         packet[0] = 0x4f;
-        assert_eq!(
-            whole(std::slice::from_ref(&packet)),
-            None,
-            "IHL beyond the packet"
-        );
+        assert_eq!(whole(std::slice::from_ref(&packet)), None, "IHL beyond the packet");
         packet[0] = 0x45;
         packet[3] = 200;
         assert_eq!(whole(&[packet]), None, "total length beyond the packet");
-        assert_eq!(
-            whole(&[v6(0, &[17, 255, 0, 0, 0, 0, 0, 0])]),
-            None,
-            "extension length"
-        );
+        assert_eq!(whole(&[v6(0, &[17, 255, 0, 0, 0, 0, 0, 0])]), None, "extension length");
     }
 
     #[test]

@@ -11,9 +11,7 @@ use libdeflater::Decompressor;
 use lru::LruCache;
 
 use super::Payload;
-use super::container::{
-    FLAG_FRAGMENT, FLAG_ZLIB, HEADER_LEN, INFLATED_MAX, MAGIC, READ_MAX, checksum,
-};
+use super::container::{FLAG_FRAGMENT, FLAG_ZLIB, HEADER_LEN, INFLATED_MAX, MAGIC, READ_MAX, checksum};
 use super::input::{Input, is_signature};
 use super::reassembly::Reassembly;
 use super::wire::{Fields, Malformed, Value, low_32};
@@ -86,10 +84,7 @@ impl<R: Read> Reader<R> {
 
     /// What was read so far.
     pub fn counts(&self) -> Counts {
-        Counts {
-            incomplete_fragments: self.reassembly.incomplete(),
-            ..self.counts
-        }
+        Counts { incomplete_fragments: self.reassembly.incomplete(), ..self.counts }
     }
 
     /// Where the container of the last payload begins; for a reassembled one, its last fragment.
@@ -107,10 +102,7 @@ impl<R: Read> Reader<R> {
             }
             if self.dropped > 0 {
                 let payloads = std::mem::take(&mut self.dropped);
-                return Err(ReadError::Checksum {
-                    offset: self.offset,
-                    payloads,
-                });
+                return Err(ReadError::Checksum { offset: self.offset, payloads });
             }
             if self.finished {
                 return Ok(None);
@@ -198,30 +190,20 @@ impl<R: Read> Reader<R> {
             _ => {
                 self.counts.malformed_containers += 1;
                 let skipped = self.skip()?;
-                Err(ReadError::TooLong {
-                    offset,
-                    len,
-                    skipped,
-                })
+                Err(ReadError::TooLong { offset, len, skipped })
             }
         }
     }
 
     fn skip(&mut self) -> Result<u64, ReadError> {
-        let skipped = self
-            .input
-            .seek_container()
-            .map_err(|error| self.failed(error))?;
+        let skipped = self.input.seek_container().map_err(|error| self.failed(error))?;
         self.counts.skipped_bytes += skipped;
         Ok(skipped)
     }
 
     fn failed(&mut self, error: io::Error) -> ReadError {
         self.finished = true;
-        ReadError::Io {
-            offset: self.input.offset(),
-            error,
-        }
+        ReadError::Io { offset: self.input.offset(), error }
     }
 
     /// Undoes fragmentation and compression and lists the payloads.
@@ -280,11 +262,7 @@ fn collect_checksums(value: Value<'_>, checksums: &mut Vec<u32>) -> Result<(), M
 
 fn locate<'r, R: Read>(body: &'r Body, input: &'r Input<R>, inflated: &'r [u8]) -> &'r [u8] {
     match body {
-        Body::Window(len) => input
-            .held()
-            .get(HEADER_LEN..)
-            .and_then(|rest| rest.get(..*len))
-            .unwrap_or_default(),
+        Body::Window(len) => input.held().get(HEADER_LEN..).and_then(|rest| rest.get(..*len)).unwrap_or_default(),
         Body::Inflated(len) => inflated.get(..*len).unwrap_or_default(),
         Body::Reassembled(bytes) => bytes,
     }
@@ -355,14 +333,7 @@ mod tests {
         let (messages, errors, counts) = read_all(&bytes);
         assert_eq!(messages, words(&["one", "two", "one", "two"]));
         assert!(errors.is_empty());
-        assert_eq!(
-            counts,
-            Counts {
-                containers: 2,
-                payloads: 4,
-                ..Counts::default()
-            }
-        );
+        assert_eq!(counts, Counts { containers: 2, payloads: 4, ..Counts::default() });
     }
 
     #[test]
@@ -371,17 +342,11 @@ mod tests {
         absent.payload_crcs.clear();
         let mut wrong = nmsg(&["bad", "good"]);
         wrong.payload_crcs[0] ^= 1;
-        let bytes = [
-            container(0, &absent.encoded()),
-            container(0, &wrong.encoded()),
-        ]
-        .concat();
+        let bytes = [container(0, &absent.encoded()), container(0, &wrong.encoded())].concat();
         let (messages, errors, counts) = read_all(&bytes);
         assert_eq!(messages, words(&["one", "two", "good"]));
         let offset = u64::try_from(container(0, &absent.encoded()).len()).unwrap();
-        assert!(
-            matches!(errors[..], [ReadError::Checksum { offset: at, payloads: 1 }] if at == offset)
-        );
+        assert!(matches!(errors[..], [ReadError::Checksum { offset: at, payloads: 1 }] if at == offset));
         assert_eq!((counts.crc_mismatch, counts.payloads), (1, 3));
     }
 
@@ -392,10 +357,7 @@ mod tests {
         let (front, back) = body.split_at(10);
         let flags = FLAG_FRAGMENT | FLAG_ZLIB;
         let mut bytes = container(flags, &samples::fragment(5, 1, 1, back, crc));
-        bytes.extend(container(
-            FLAG_FRAGMENT,
-            &samples::fragment(6, 0, 1, front, crc),
-        ));
+        bytes.extend(container(FLAG_FRAGMENT, &samples::fragment(6, 0, 1, front, crc)));
         bytes.extend(container(flags, &samples::fragment(5, 0, 1, front, crc)));
         let (messages, errors, counts) = read_all(&bytes);
         assert_eq!(messages, words(&["one", "two"]));
@@ -426,9 +388,7 @@ mod tests {
         let (messages, errors, counts) = read_all(&bytes);
         assert_eq!(messages, words(&["one"]));
         let damage = Damage::Wire(Malformed::WireType);
-        assert!(
-            matches!(errors[..], [ReadError::Malformed { offset: 0, damage: d }] if d == damage)
-        );
+        assert!(matches!(errors[..], [ReadError::Malformed { offset: 0, damage: d }] if d == damage));
         assert_eq!((counts.malformed_containers, counts.skipped_bytes), (1, 0));
     }
 
@@ -440,10 +400,7 @@ mod tests {
             let (messages, errors, _) = read_all(&bytes);
             assert_eq!(messages.len(), 2);
             let offset = u64::try_from(good.len()).unwrap();
-            assert!(
-                matches!(errors[..], [ReadError::Cut { offset: at }] if at == offset),
-                "{len}"
-            );
+            assert!(matches!(errors[..], [ReadError::Cut { offset: at }] if at == offset), "{len}");
         }
     }
 
@@ -476,14 +433,8 @@ mod tests {
         assert_eq!(messages, words(&["one"]));
         let said: Vec<String> = errors.iter().map(ReadError::to_string).collect();
         assert!(said[0].contains("4294967295"), "{said:?}");
-        assert!(
-            said[1].contains("4278190080") && said[2].contains("16711680"),
-            "{said:?}"
-        );
-        assert!(
-            said[3].contains("zlib") && said[4].contains("inside a field"),
-            "{said:?}"
-        );
+        assert!(said[1].contains("4278190080") && said[2].contains("16711680"), "{said:?}");
+        assert!(said[3].contains("zlib") && said[4].contains("inside a field"), "{said:?}");
         assert_eq!(counts.malformed_containers, 5);
     }
 
@@ -525,10 +476,7 @@ mod tests {
             }
         }
         let mut reader = Reader::new(Failing);
-        assert_eq!(
-            reader.next().unwrap_err().to_string(),
-            "offset 0: cannot read: worn out"
-        );
+        assert_eq!(reader.next().unwrap_err().to_string(), "offset 0: cannot read: worn out");
         assert!(matches!(reader.next(), Ok(None)));
     }
 }

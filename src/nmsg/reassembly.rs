@@ -45,11 +45,7 @@ impl Reassembly {
         if fragment.current > fragment.last {
             return Err(Damage::Fragment);
         }
-        let position = match self
-            .partials
-            .iter()
-            .position(|partial| partial.id == fragment.id)
-        {
+        let position = match self.partials.iter().position(|partial| partial.id == fragment.id) {
             Some(position) => position,
             None => self.begin(&fragment),
         };
@@ -160,61 +156,30 @@ mod tests {
     fn fragments_in_any_order_become_whole() {
         let crc = Some(checksum(b"abcdef"));
         let mut reassembly = Reassembly::default();
-        assert_eq!(
-            reassembly.add(&samples::fragment(7, 2, 2, b"ef", crc)),
-            Ok(None)
-        );
-        assert_eq!(
-            reassembly.add(&samples::fragment(7, 0, 2, b"ab", crc)),
-            Ok(None)
-        );
-        assert_eq!(
-            reassembly.add(&samples::fragment(7, 0, 2, b"ab", crc)),
-            Ok(None),
-            "a repetition"
-        );
+        assert_eq!(reassembly.add(&samples::fragment(7, 2, 2, b"ef", crc)), Ok(None));
+        assert_eq!(reassembly.add(&samples::fragment(7, 0, 2, b"ab", crc)), Ok(None));
+        assert_eq!(reassembly.add(&samples::fragment(7, 0, 2, b"ab", crc)), Ok(None), "a repetition");
         assert_eq!(reassembly.incomplete(), 1);
-        assert_eq!(
-            reassembly.add(&samples::fragment(7, 1, 2, b"cd", crc)),
-            Ok(Some(b"abcdef".to_vec()))
-        );
+        assert_eq!(reassembly.add(&samples::fragment(7, 1, 2, b"cd", crc)), Ok(Some(b"abcdef".to_vec())));
         assert_eq!((reassembly.incomplete(), reassembly.cost), (0, 0));
     }
 
     #[test]
     fn a_wrong_checksum_and_a_contradiction_are_damage() {
         let mut reassembly = Reassembly::default();
-        assert_eq!(
-            reassembly.add(&samples::fragment(1, 0, 0, b"ab", Some(1))),
-            Err(Damage::FragmentChecksum)
-        );
-        assert_eq!(
-            reassembly.add(&samples::fragment(2, 2, 1, b"ab", None)),
-            Err(Damage::Fragment)
-        );
-        assert_eq!(
-            reassembly.add(&samples::fragment(3, 0, 5, b"ab", None)),
-            Ok(None)
-        );
-        assert_eq!(
-            reassembly.add(&samples::fragment(3, 1, 6, b"ab", None)),
-            Err(Damage::Fragment)
-        );
+        assert_eq!(reassembly.add(&samples::fragment(1, 0, 0, b"ab", Some(1))), Err(Damage::FragmentChecksum));
+        assert_eq!(reassembly.add(&samples::fragment(2, 2, 1, b"ab", None)), Err(Damage::Fragment));
+        assert_eq!(reassembly.add(&samples::fragment(3, 0, 5, b"ab", None)), Ok(None));
+        assert_eq!(reassembly.add(&samples::fragment(3, 1, 6, b"ab", None)), Err(Damage::Fragment));
     }
 
     #[test]
     fn waiting_containers_are_bounded_in_number() {
         let mut reassembly = Reassembly::default();
         for id in 0..1000 {
-            assert_eq!(
-                reassembly.add(&samples::fragment(id, 0, u32::MAX, b"", None)),
-                Ok(None)
-            );
+            assert_eq!(reassembly.add(&samples::fragment(id, 0, u32::MAX, b"", None)), Ok(None));
         }
-        assert_eq!(
-            (reassembly.partials.len(), reassembly.incomplete()),
-            (64, 1000)
-        );
+        assert_eq!((reassembly.partials.len(), reassembly.incomplete()), (64, 1000));
     }
 
     #[test]
@@ -222,15 +187,11 @@ mod tests {
         let mut reassembly = Reassembly::default();
         let big = vec![0; INFLATED_MAX / 4];
         for id in 0..20 {
-            reassembly
-                .add(&samples::fragment(id, 0, 1, &big, None))
-                .unwrap();
+            reassembly.add(&samples::fragment(id, 0, 1, &big, None)).unwrap();
         }
         assert!(reassembly.partials.len() <= 4 && reassembly.cost <= INFLATED_MAX);
         for current in 0..300_000 {
-            reassembly
-                .add(&samples::fragment(99, current, u32::MAX, b"", None))
-                .unwrap();
+            reassembly.add(&samples::fragment(99, current, u32::MAX, b"", None)).unwrap();
         }
         assert!(reassembly.cost <= INFLATED_MAX);
     }

@@ -115,8 +115,7 @@ pub fn nmsg(messages: &[&str]) -> Nmsg {
 impl Nmsg {
     /// Adds a payload and its checksum.
     pub fn push(&mut self, payload: NmsgPayload) {
-        self.payload_crcs
-            .push(checksum(payload.payload.as_deref().unwrap_or_default()));
+        self.payload_crcs.push(checksum(payload.payload.as_deref().unwrap_or_default()));
         self.payloads.push(payload);
     }
 }
@@ -143,12 +142,5 @@ pub fn zlib(body: &[u8]) -> Vec<u8> {
 
 /// The body of a container with the fragment flag.
 pub fn fragment(id: u32, current: u32, last: u32, bytes: &[u8], crc: Option<u32>) -> Vec<u8> {
-    NmsgFragment {
-        id,
-        current,
-        last,
-        fragment: bytes.to_vec(),
-        crc,
-    }
-    .encode_to_vec()
+    NmsgFragment { id, current, last, fragment: bytes.to_vec(), crc }.encode_to_vec()
 }

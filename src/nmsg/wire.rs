@@ -91,11 +91,7 @@ impl<'b> Value<'b> {
     }
 
     /// Appends one element of a repeated varint field, or all of a packed one.
-    pub fn extend_varints<T>(
-        self,
-        list: &mut Vec<T>,
-        convert: impl Fn(u64) -> T,
-    ) -> Result<(), Malformed> {
+    pub fn extend_varints<T>(self, list: &mut Vec<T>, convert: impl Fn(u64) -> T) -> Result<(), Malformed> {
         match self {
             Value::Varint(value) => list.push(convert(value)),
             Value::Bytes(mut packed) => {
@@ -109,11 +105,7 @@ impl<'b> Value<'b> {
     }
 
     /// Appends one element of a repeated fixed32 or sfixed32 field, or all of a packed one.
-    pub fn extend_fixed32<T>(
-        self,
-        list: &mut Vec<T>,
-        convert: impl Fn(u32) -> T,
-    ) -> Result<(), Malformed> {
+    pub fn extend_fixed32<T>(self, list: &mut Vec<T>, convert: impl Fn(u32) -> T) -> Result<(), Malformed> {
         match self {
             Value::Fixed32(value) => list.push(convert(value)),
             Value::Bytes(mut packed) => {
@@ -159,8 +151,7 @@ impl<'b> Fields<'b> {
             0 => Value::Varint(take_varint(&mut self.rest)?),
             1 => Value::Fixed64(u64::from_le_bytes(take_array(&mut self.rest)?)),
             2 => {
-                let len =
-                    usize::try_from(take_varint(&mut self.rest)?).map_err(|_| Malformed::Cut)?;
+                let len = usize::try_from(take_varint(&mut self.rest)?).map_err(|_| Malformed::Cut)?;
                 let (bytes, rest) = self.rest.split_at_checked(len).ok_or(Malformed::Cut)?;
                 self.rest = rest;
                 Value::Bytes(bytes)
@@ -217,37 +208,22 @@ mod tests {
 
     #[test]
     fn every_wire_type_is_read() {
-        let message = [
-            0x08, 0xac, 0x02, 0x12, 2, b'a', b'b', 0x1d, 1, 0, 0, 0, 0x21, 2, 0, 0, 0, 0, 0, 0, 0,
-        ];
+        let message = [0x08, 0xac, 0x02, 0x12, 2, b'a', b'b', 0x1d, 1, 0, 0, 0, 0x21, 2, 0, 0, 0, 0, 0, 0, 0];
         let fields: Result<Vec<_>, _> = Fields::new(&message).collect();
-        let expected = vec![
-            (1, Value::Varint(300)),
-            (2, Value::Bytes(b"ab")),
-            (3, Value::Fixed32(1)),
-            (4, Value::Fixed64(2)),
-        ];
+        let expected =
+            vec![(1, Value::Varint(300)), (2, Value::Bytes(b"ab")), (3, Value::Fixed32(1)), (4, Value::Fixed64(2))];
         assert_eq!(fields, Ok(expected));
     }
 
     #[test]
     fn malformed_fields_are_refused_by_name() {
-        assert_eq!(
-            first(&[0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1]),
-            Err(Malformed::Varint)
-        );
+        assert_eq!(first(&[0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1]), Err(Malformed::Varint));
         assert_eq!(first(&[0x00, 1]), Err(Malformed::FieldNumber));
         for wire_type in [3, 4, 6, 7] {
             assert_eq!(first(&[0x08 | wire_type, 1]), Err(Malformed::WireType));
         }
-        for cut in [
-            &[0x08][..],
-            &[0x88],
-            &[0x12, 3, 1],
-            &[0x0d, 1, 2, 3],
-            &[0x09, 1],
-            &[0x12, 255, 255, 255, 255, 127],
-        ] {
+        for cut in [&[0x08][..], &[0x88], &[0x12, 3, 1], &[0x0d, 1, 2, 3], &[0x09, 1], &[0x12, 255, 255, 255, 255, 127]]
+        {
             assert_eq!(first(cut), Err(Malformed::Cut), "{cut:?}");
         }
     }
@@ -269,18 +245,11 @@ mod tests {
     fn packed_and_unpacked_lists_are_the_same() {
         let mut list = Vec::new();
         Value::Varint(5).extend_varints(&mut list, low_32).unwrap();
-        Value::Bytes(&[6, 0x80, 1])
-            .extend_varints(&mut list, low_32)
-            .unwrap();
+        Value::Bytes(&[6, 0x80, 1]).extend_varints(&mut list, low_32).unwrap();
         assert_eq!(list, [5, 6, 128]);
         let mut fixed = Vec::new();
-        Value::Bytes(&[1, 0, 0, 0, 255, 255, 255, 255])
-            .extend_fixed32(&mut fixed, u32::cast_signed)
-            .unwrap();
+        Value::Bytes(&[1, 0, 0, 0, 255, 255, 255, 255]).extend_fixed32(&mut fixed, u32::cast_signed).unwrap();
         assert_eq!(fixed, [1, -1]);
-        assert_eq!(
-            Value::Bytes(&[1, 2, 3]).extend_fixed32(&mut fixed, u32::cast_signed),
-            Err(Malformed::Cut)
-        );
+        assert_eq!(Value::Bytes(&[1, 2, 3]).extend_fixed32(&mut fixed, u32::cast_signed), Err(Malformed::Cut));
     }
 }

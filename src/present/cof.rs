@@ -60,12 +60,7 @@ impl Table {
     /// An empty table for `capacity` tuples.
     pub fn new(capacity: usize) -> Table {
         let tuples = LruCache::unbounded_with_hasher(RandomState::new());
-        Table {
-            tuples,
-            capacity,
-            text_len: 0,
-            responses: 0,
-        }
+        Table { tuples, capacity, text_len: 0, responses: 0 }
     }
 
     /// Takes the records of an authoritative response to an answered query: those of the answer and authority
@@ -88,11 +83,7 @@ impl Table {
             return;
         }
         self.responses += 1;
-        let time = dnsqr
-            .response_time_sec
-            .first()
-            .copied()
-            .unwrap_or(payload.time_sec);
+        let time = dnsqr.response_time_sec.first().copied().unwrap_or(payload.time_sec);
         let bailiwick = bailiwick(&message, qname);
         for record in message.answer.iter().chain(&message.authority) {
             let inside = match bailiwick {
@@ -124,15 +115,7 @@ impl Table {
         let response = self.responses;
         let Some(seen) = self.tuples.get_mut(&key) else {
             self.text_len += key.len();
-            self.tuples.put(
-                key,
-                Seen {
-                    time_first: time,
-                    time_last: time,
-                    count: 1,
-                    response,
-                },
-            );
+            self.tuples.put(key, Seen { time_first: time, time_last: time, count: 1, response });
             return;
         };
         seen.time_first = seen.time_first.min(time);
@@ -159,13 +142,8 @@ impl Key {
 }
 
 fn bailiwick<'m>(message: &'m Message<'_>, qname: &[u8]) -> Option<&'m [u8]> {
-    let mut zones = message
-        .authority
-        .iter()
-        .filter(|record| matches!(record.rrtype, NS | SOA));
-    zones
-        .find(|record| is_inside(qname, &record.name))
-        .map(|record| record.name.as_slice())
+    let mut zones = message.authority.iter().filter(|record| matches!(record.rrtype, NS | SOA));
+    zones.find(|record| is_inside(qname, &record.name)).map(|record| record.name.as_slice())
 }
 
 /// Is the name the zone's apex or below it?
@@ -182,10 +160,7 @@ fn is_data(record: &Record<'_>) -> bool {
 /// Types whose rdata text is names and numbers only.
 fn holds_only_names(rrtype: u16) -> bool {
     // NS, MD, MF, CNAME, SOA, MB, MG, MR, PTR, MINFO, MX, RP, AFSDB, RT, PX, SRV, KX, DNAME
-    matches!(
-        rrtype,
-        2..=9 | 12 | 14 | 15 | 17 | 18 | 21 | 26 | 33 | 36 | 39
-    )
+    matches!(rrtype, 2..=9 | 12 | 14 | 15 | 17 | 18 | 21 | 26 | 33 | 36 | 39)
 }
 
 fn key(record: &Record<'_>, bailiwick: Option<&[u8]>) -> Key {
@@ -207,10 +182,7 @@ fn key(record: &Record<'_>, bailiwick: Option<&[u8]>) -> Key {
         write_name(name, &mut zone);
         zone.push(b'"');
     }
-    Key {
-        tuple: tuple.into(),
-        bailiwick: zone.into(),
-    }
+    Key { tuple: tuple.into(), bailiwick: zone.into() }
 }
 
 fn write_name(name: &[u8], out: &mut Vec<u8>) {
@@ -220,16 +192,8 @@ fn write_name(name: &[u8], out: &mut Vec<u8>) {
 fn write_line(key: &Key, seen: &Seen, out: &mut Vec<u8>) {
     out.push(b'{');
     out.extend_from_slice(&key.tuple);
-    let Seen {
-        time_first,
-        time_last,
-        count,
-        ..
-    } = seen;
-    put!(
-        out,
-        ",\"time_first\":{time_first},\"time_last\":{time_last},\"count\":{count}"
-    );
+    let Seen { time_first, time_last, count, .. } = seen;
+    put!(out, ",\"time_first\":{time_first},\"time_last\":{time_last},\"count\":{count}");
     out.extend_from_slice(&key.bailiwick);
     out.extend(b"}\n");
 }
@@ -254,20 +218,7 @@ mod tests {
     /// A response in its IPv4 packet.
     fn packet(flags: [u8; 2], answer: &[Vec<u8>], authority: &[Vec<u8>]) -> Vec<u8> {
         let count = |records: &[Vec<u8>]| u8::try_from(records.len()).unwrap();
-        let mut message = vec![
-            0,
-            1,
-            flags[0],
-            flags[1],
-            0,
-            1,
-            0,
-            count(answer),
-            0,
-            count(authority),
-            0,
-            0,
-        ];
+        let mut message = vec![0, 1, flags[0], flags[1], 0, 1, 0, count(answer), 0, count(authority), 0, 0];
         message.extend([QNAME, &[0, 1, 0, 1]].concat());
         message.extend(answer.concat());
         message.extend(authority.concat());
@@ -291,16 +242,8 @@ mod tests {
 
     fn added(table: &mut Table, dnsqr: &Dnsqr<'_>) -> String {
         let message = std::borrow::Cow::Borrowed(&[][..]);
-        let payload = Payload {
-            vid: 1,
-            msgtype: 9,
-            time_sec: 0,
-            time_nsec: 0,
-            message,
-            source: 0,
-            operator: 0,
-            group: 0,
-        };
+        let payload =
+            Payload { vid: 1, msgtype: 9, time_sec: 0, time_nsec: 0, message, source: 0, operator: 0, group: 0 };
         let mut out = Vec::new();
         table.add(&payload, dnsqr, &mut out);
         String::from_utf8(out).unwrap()
@@ -317,11 +260,7 @@ mod tests {
     #[test]
     fn records_inside_the_bailiwick_are_counted_once_a_response() {
         let mut table = Table::new(10);
-        let answer = [
-            record(QNAME, 1, ADDRESS),
-            record(QNAME, 1, ADDRESS),
-            record(OTHER, 1, ADDRESS),
-        ];
+        let answer = [record(QNAME, 1, ADDRESS), record(QNAME, 1, ADDRESS), record(OTHER, 1, ADDRESS)];
         let authority = [record(ZONE, 2, QNAME)];
         for time in [200, 100] {
             assert_eq!(add(&mut table, &packet(AA, &answer, &authority), time), "");
@@ -344,11 +283,7 @@ mod tests {
     fn without_a_bailiwick_only_the_query_name_is_taken() {
         let mut table = Table::new(10);
         let answer = [record(QNAME, 1, ADDRESS), record(ZONE, 1, ADDRESS)];
-        add(
-            &mut table,
-            &packet(AA, &answer, &[record(OTHER, 2, ZONE)]),
-            1,
-        );
+        add(&mut table, &packet(AA, &answer, &[record(OTHER, 2, ZONE)]), 1);
         assert_eq!(
             finish(&mut table),
             r#"{"rrname":"www.example.net.","rrtype":"A","rdata":"192.0.2.1","time_first":1,"time_last":1,"count":1}"#
@@ -365,12 +300,7 @@ mod tests {
             add(&mut table, &packet(flags, &answer, &[]), 1);
         }
         let packet = packet(AA, &answer, &[]);
-        let unsolicited = Dnsqr {
-            kind: 3,
-            qname: Some(QNAME),
-            response_packet: vec![&packet],
-            ..Dnsqr::default()
-        };
+        let unsolicited = Dnsqr { kind: 3, qname: Some(QNAME), response_packet: vec![&packet], ..Dnsqr::default() };
         added(&mut table, &unsolicited);
         assert_eq!(finish(&mut table), "");
     }
@@ -381,11 +311,7 @@ mod tests {
         let mut chaos = record(QNAME, 16, b"\x01x");
         let class = QNAME.len() + 3;
         chaos[class] = 3;
-        add(
-            &mut table,
-            &packet(AA, &[record(QNAME, 250, b"x"), chaos], &[]),
-            1,
-        );
+        add(&mut table, &packet(AA, &[record(QNAME, 250, b"x"), chaos], &[]), 1);
         assert_eq!(finish(&mut table), "");
     }
 
@@ -404,10 +330,7 @@ mod tests {
     #[test]
     fn text_from_the_wire_is_valid_json() {
         let mut table = Table::new(10);
-        let answer = [
-            record(QNAME, 16, b"\x06\"\\\n\xff\x00a"),
-            record(QNAME, 99, b"\x01\""),
-        ];
+        let answer = [record(QNAME, 16, b"\x06\"\\\n\xff\x00a"), record(QNAME, 99, b"\x01\"")];
         add(&mut table, &packet(AA, &answer, &[]), -1);
         let text = finish(&mut table);
         assert_eq!(text.lines().count(), 2);

@@ -10,11 +10,7 @@ const POINTERS_MAX: usize = 127;
 /// Appends the name at `start` of `message`, uncompressed, and says where the octets after it begin.
 ///
 /// A pointer is followed only to before the run of labels it ends, so that targets descend and the name ends.
-pub(super) fn decompress(
-    message: &[u8],
-    start: usize,
-    name: &mut Vec<u8>,
-) -> Result<usize, Malformed> {
+pub(super) fn decompress(message: &[u8], start: usize, name: &mut Vec<u8>) -> Result<usize, Malformed> {
     let limit = name.len() + NAME_MAX;
     let mut run = start;
     let mut at = start;
@@ -35,12 +31,7 @@ pub(super) fn decompress(
 }
 
 /// Appends labels up to a pointer, or up to and with the root label; gives the place of either.
-fn append_run(
-    message: &[u8],
-    mut at: usize,
-    name: &mut Vec<u8>,
-    limit: usize,
-) -> Result<usize, Malformed> {
+fn append_run(message: &[u8], mut at: usize, name: &mut Vec<u8>, limit: usize) -> Result<usize, Malformed> {
     loop {
         let len = usize::from(*message.get(at).ok_or(Malformed::Name)?);
         if len > LABEL_MAX {
@@ -62,10 +53,7 @@ fn append_run(
 fn pointer(message: &[u8], at: usize) -> Result<Option<(u8, u8)>, Malformed> {
     match *message.get(at).ok_or(Malformed::Name)? {
         0 => Ok(None),
-        high @ 0xc0.. => message
-            .get(at + 1)
-            .map(|&low| Some((high & 0x3f, low)))
-            .ok_or(Malformed::Name),
+        high @ 0xc0.. => message.get(at + 1).map(|&low| Some((high & 0x3f, low))).ok_or(Malformed::Name),
         _ => Err(Malformed::Name), // label types 01 and 10 were never in use
     }
 }

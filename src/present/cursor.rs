@@ -65,11 +65,7 @@ impl<'b> Cursor<'b> {
     /// An uncompressed name, its root label included.
     pub(super) fn name(&mut self) -> Option<&'b [u8]> {
         let start = self.rest;
-        while !self
-            .counted()
-            .filter(|label| label.len() <= super::names::LABEL_MAX)?
-            .is_empty()
-        {}
+        while !self.counted().filter(|label| label.len() <= super::names::LABEL_MAX)?.is_empty() {}
         start.get(..start.len() - self.rest.len())
     }
 }

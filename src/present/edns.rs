@@ -66,16 +66,8 @@ fn write_client_subnet(data: &mut Cursor, out: &mut Vec<u8>) -> Option<()> {
     out.extend_from_slice(b"CLIENT-SUBNET:");
     let (family, source, scope) = (data.u16()?, data.u8()?, data.u8()?);
     match family {
-        1 => put!(
-            out,
-            " {}/{source}/{scope}",
-            Ipv4Addr::from(padded(data.rest())?)
-        ),
-        2 => put!(
-            out,
-            " {}/{source}/{scope}",
-            Ipv6Addr::from(padded(data.rest())?)
-        ),
+        1 => put!(out, " {}/{source}/{scope}", Ipv4Addr::from(padded(data.rest())?)),
+        2 => put!(out, " {}/{source}/{scope}", Ipv6Addr::from(padded(data.rest())?)),
         _ => return None,
     }
     Some(())
@@ -136,36 +128,18 @@ mod tests {
 
     #[test]
     fn options_print_as_lines() {
-        assert_eq!(
-            text(b"\0\x08\0\x07\0\x01\x18\0\xcb\0\x71"),
-            ["CLIENT-SUBNET: 203.0.113.0/24/0"]
-        );
-        assert_eq!(
-            text(b"\0\x08\0\x08\0\x02\x20\x10\x20\x01\x0d\xb8"),
-            ["CLIENT-SUBNET: 2001:db8::/32/16"]
-        );
+        assert_eq!(text(b"\0\x08\0\x07\0\x01\x18\0\xcb\0\x71"), ["CLIENT-SUBNET: 203.0.113.0/24/0"]);
+        assert_eq!(text(b"\0\x08\0\x08\0\x02\x20\x10\x20\x01\x0d\xb8"), ["CLIENT-SUBNET: 2001:db8::/32/16"]);
         assert_eq!(text(b"\0\x0f\0\x02\0\x0f"), ["EDE: 15 (Blocked)"]);
         assert_eq!(text(b"\0\x0f\0\x04\0\x63a\x07"), ["EDE: 99: (a.)"]);
-        assert_eq!(
-            text(b"\0\x03\0\x02n\x1b\0\x0c\0\0"),
-            ["OPT=3: 6e 1b (\"n.\")", "OPT=12: (\"\")"]
-        );
+        assert_eq!(text(b"\0\x03\0\x02n\x1b\0\x0c\0\0"), ["OPT=3: 6e 1b (\"n.\")", "OPT=12: (\"\")"]);
     }
 
     #[test]
     fn options_that_do_not_fit_say_so_once() {
-        assert_eq!(
-            text(b"\0\x03\0\x01n\0\x03\0\x09n"),
-            ["OPT=3: 6e (\"n\")", " ### PARSE ERROR ###"]
-        );
-        assert_eq!(
-            text(b"\0\x08\0\x03\0\x01\x18"),
-            ["CLIENT-SUBNET: ### PARSE ERROR ###"]
-        );
-        assert_eq!(
-            text(b"\0\x08\0\x09\0\x01\x20\0abcde"),
-            ["CLIENT-SUBNET: ### PARSE ERROR ###"]
-        );
+        assert_eq!(text(b"\0\x03\0\x01n\0\x03\0\x09n"), ["OPT=3: 6e (\"n\")", " ### PARSE ERROR ###"]);
+        assert_eq!(text(b"\0\x08\0\x03\0\x01\x18"), ["CLIENT-SUBNET: ### PARSE ERROR ###"]);
+        assert_eq!(text(b"\0\x08\0\x09\0\x01\x20\0abcde"), ["CLIENT-SUBNET: ### PARSE ERROR ###"]);
         assert_eq!(text(b"\0\x0f\0\x01\0"), ["EDE: ### PARSE ERROR ###"]);
         assert_eq!(text(b"\0"), [" ### PARSE ERROR ###"]);
     }

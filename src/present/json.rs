@@ -18,23 +18,13 @@ use crate::nmsg::dnsqr::Dnsqr;
 pub fn write(payload: &Payload, out: &mut Vec<u8>) {
     object(out, |out| {
         member("time", out, |out| {
-            string(out, |out| {
-                numbers::write_time(payload.time_sec, payload.time_nsec, out)
-            });
+            string(out, |out| numbers::write_time(payload.time_sec, payload.time_nsec, out));
         });
-        member("vname", out, |out| {
-            string(out, |out| payload::write_vendor(payload.vid, out))
-        });
-        member("mname", out, |out| {
-            string(out, |out| {
-                payload::write_msgtype(payload.vid, payload.msgtype, out)
-            })
-        });
+        member("vname", out, |out| string(out, |out| payload::write_vendor(payload.vid, out)));
+        member("mname", out, |out| string(out, |out| payload::write_msgtype(payload.vid, payload.msgtype, out)));
         write_origin(payload, out);
         match payload::dnsqr(payload) {
-            Some(dnsqr) => member("message", out, |out| {
-                object(out, |out| write_dnsqr(&dnsqr, out))
-            }),
+            Some(dnsqr) => member("message", out, |out| object(out, |out| write_dnsqr(&dnsqr, out))),
             None => base64_member("payload", &payload.message, out),
         }
     });
@@ -54,15 +44,9 @@ fn write_origin(payload: &Payload, out: &mut Vec<u8>) {
 }
 
 fn write_dnsqr(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
-    member("type", out, |out| {
-        string(out, |out| payload::write_kind(dnsqr.kind, out))
-    });
-    member("query_ip", out, |out| {
-        string(out, |out| numbers::write_address(dnsqr.query_ip, out))
-    });
-    member("response_ip", out, |out| {
-        string(out, |out| numbers::write_address(dnsqr.response_ip, out))
-    });
+    member("type", out, |out| string(out, |out| payload::write_kind(dnsqr.kind, out)));
+    member("query_ip", out, |out| string(out, |out| numbers::write_address(dnsqr.query_ip, out)));
+    member("response_ip", out, |out| string(out, |out| numbers::write_address(dnsqr.response_ip, out)));
     name_member("proto", "", payload::proto(dnsqr.proto), dnsqr.proto, out);
     number_member("query_port", dnsqr.query_port, out);
     number_member("response_port", dnsqr.response_port, out);
@@ -88,9 +72,7 @@ fn name_member(key: &str, prefix: &str, name: Option<&str>, number: u32, out: &m
 
 fn write_question(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
     if let Some(qname) = dnsqr.qname {
-        member("qname", out, |out| {
-            string(out, |out| names::write_domain(qname, out))
-        });
+        member("qname", out, |out| string(out, |out| names::write_domain(qname, out)));
     }
     let numbers: [(_, _, _, fn(u16) -> _); 3] = [
         ("qclass", "CLASS", dnsqr.qclass, names::class),
@@ -105,26 +87,12 @@ fn write_question(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
 }
 
 fn write_packets(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
-    member("query_packet", out, |out| {
-        array(out, &dnsqr.query_packet, |packet, out| base64(packet, out))
-    });
-    member("query_time_sec", out, |out| {
-        array(out, &dnsqr.query_time_sec, number)
-    });
-    member("query_time_nsec", out, |out| {
-        array(out, &dnsqr.query_time_nsec, number)
-    });
-    member("response_packet", out, |out| {
-        array(out, &dnsqr.response_packet, |packet, out| {
-            base64(packet, out)
-        })
-    });
-    member("response_time_sec", out, |out| {
-        array(out, &dnsqr.response_time_sec, number)
-    });
-    member("response_time_nsec", out, |out| {
-        array(out, &dnsqr.response_time_nsec, number)
-    });
+    member("query_packet", out, |out| array(out, &dnsqr.query_packet, |packet, out| base64(packet, out)));
+    member("query_time_sec", out, |out| array(out, &dnsqr.query_time_sec, number));
+    member("query_time_nsec", out, |out| array(out, &dnsqr.query_time_nsec, number));
+    member("response_packet", out, |out| array(out, &dnsqr.response_packet, |packet, out| base64(packet, out)));
+    member("response_time_sec", out, |out| array(out, &dnsqr.response_time_sec, number));
+    member("response_time_nsec", out, |out| array(out, &dnsqr.response_time_nsec, number));
 }
 
 fn write_outcome(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
@@ -134,9 +102,7 @@ fn write_outcome(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
         }
     }
     if let Some(state) = dnsqr.udp_checksum {
-        member("udp_checksum", out, |out| {
-            string(out, |out| payload::write_udp_checksum(state, out))
-        });
+        member("udp_checksum", out, |out| string(out, |out| payload::write_udp_checksum(state, out)));
     }
     if let Some(zeroed) = dnsqr.resolver_address_zeroed {
         member("resolver_address_zeroed", out, |out| put!(out, "{zeroed}"));
@@ -167,41 +133,24 @@ fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 /// Appends a DNS message as an object.
 pub fn write_message(message: &Message, out: &mut Vec<u8>) {
     object(out, |out| {
-        member("header", out, |out| {
-            object(out, |out| write_header(message, out))
-        });
-        member("question", out, |out| {
-            array(out, &message.question, write_question_entry)
-        });
-        for (key, section) in [
-            ("answer", &message.answer),
-            ("authority", &message.authority),
-            ("additional", &message.additional),
-        ] {
+        member("header", out, |out| object(out, |out| write_header(message, out)));
+        member("question", out, |out| array(out, &message.question, write_question_entry));
+        for (key, section) in
+            [("answer", &message.answer), ("authority", &message.authority), ("additional", &message.additional)]
+        {
             member(key, out, |out| array(out, rrsets(section), write_rrset));
         }
     });
 }
 
 fn write_header(message: &Message, out: &mut Vec<u8>) {
-    code_member(
-        "opcode",
-        names::opcode(message.opcode()),
-        message.opcode(),
-        out,
-    );
+    code_member("opcode", names::opcode(message.opcode()), message.opcode(), out);
     code_member("rcode", names::rcode(message.rcode), message.rcode, out);
     number_member("id", message.id, out);
-    member("flags", out, |out| {
-        array(out, message.flag_names(), |flag, out| {
-            put!(out, "\"{flag}\"")
-        })
-    });
+    member("flags", out, |out| array(out, message.flag_names(), |flag, out| put!(out, "\"{flag}\"")));
     if let Some(edns) = &message.edns {
         member("opt", out, |out| {
-            object(out, |out| {
-                member("edns", out, |out| object(out, |out| write_edns(edns, out)))
-            })
+            object(out, |out| member("edns", out, |out| object(out, |out| write_edns(edns, out))))
         });
     }
 }
@@ -217,32 +166,20 @@ fn code_member(key: &str, name: Option<&str>, number: u16, out: &mut Vec<u8>) {
 fn write_edns(edns: &Edns, out: &mut Vec<u8>) {
     number_member("version", edns.version, out);
     let flags = edns.dnssec_ok().then_some("\"do\"");
-    member("flags", out, |out| {
-        array(out, flags, |flag, out| put!(out, "{flag}"))
-    });
+    member("flags", out, |out| array(out, flags, |flag, out| put!(out, "{flag}")));
     number_member("udp", edns.size, out);
     if let Some(options) = edns.options {
         member("options", out, |out| {
-            array(out, edns::options(options), |option, out| {
-                string(out, |out| edns::write(option, out))
-            });
+            array(out, edns::options(options), |option, out| string(out, |out| edns::write(option, out)));
         });
     }
 }
 
 fn write_question_entry(question: &Question, out: &mut Vec<u8>) {
     object(out, |out| {
-        member("qname", out, |out| {
-            string(out, |out| names::write_domain(&question.name, out))
-        });
-        member("qclass", out, |out| {
-            string(out, |out| names::write_class(question.class, out))
-        });
-        member("qtype", out, |out| {
-            string(out, |out| {
-                write_rrtype(question.rrtype, question.class, out)
-            })
-        });
+        member("qname", out, |out| string(out, |out| names::write_domain(&question.name, out)));
+        member("qclass", out, |out| string(out, |out| names::write_class(question.class, out)));
+        member("qtype", out, |out| string(out, |out| write_rrtype(question.rrtype, question.class, out)));
     });
 }
 
@@ -274,38 +211,21 @@ fn rrsets<'m>(records: &'m [Record<'m>]) -> Vec<RrSet<'m>> {
             set.ttl = set.ttl.min(record.ttl);
             set.rdata.push(&record.rdata);
         } else {
-            sets.push(RrSet {
-                first: record,
-                ttl: record.ttl,
-                rdata: vec![&record.rdata],
-            });
+            sets.push(RrSet { first: record, ttl: record.ttl, rdata: vec![&record.rdata] });
         }
     }
     sets
 }
 
 fn write_rrset(set: RrSet, out: &mut Vec<u8>) {
-    let Record {
-        name,
-        rrtype,
-        class,
-        ..
-    } = set.first;
+    let Record { name, rrtype, class, .. } = set.first;
     object(out, |out| {
-        member("rrname", out, |out| {
-            string(out, |out| names::write_domain(name, out))
-        });
+        member("rrname", out, |out| string(out, |out| names::write_domain(name, out)));
         number_member("rrttl", set.ttl, out);
-        member("rrclass", out, |out| {
-            string(out, |out| names::write_class(*class, out))
-        });
-        member("rrtype", out, |out| {
-            string(out, |out| write_rrtype(*rrtype, *class, out))
-        });
+        member("rrclass", out, |out| string(out, |out| names::write_class(*class, out)));
+        member("rrtype", out, |out| string(out, |out| write_rrtype(*rrtype, *class, out)));
         member("rdata", out, |out| {
-            array(out, set.rdata, |bytes, out| {
-                string(out, |out| rdata::write(bytes, *rrtype, *class, out))
-            });
+            array(out, set.rdata, |bytes, out| string(out, |out| rdata::write(bytes, *rrtype, *class, out)));
         });
     });
 }
@@ -323,11 +243,7 @@ mod tests {
             ttl,
             rdata: vec![192, 0, 2, last].into(),
         };
-        let records = [
-            record(b"\x01a\0", 60, 1),
-            record(b"\x01b\0", 5, 2),
-            record(b"\x01a\0", 30, 3),
-        ];
+        let records = [record(b"\x01a\0", 60, 1), record(b"\x01b\0", 5, 2), record(b"\x01a\0", 30, 3)];
         let mut out = Vec::new();
         array(&mut out, rrsets(&records), write_rrset);
         assert_eq!(

@@ -101,16 +101,8 @@ impl<'b> Message<'b> {
         let mut field = || header.u16().ok_or(Malformed::Header);
         let (id, flags) = (field()?, field()?);
         let counts = [field()?, field()?, field()?, field()?];
-        let mut message = Message {
-            id,
-            flags,
-            rcode: flags & 0x0f,
-            ..Message::default()
-        };
-        let mut reader = Reader {
-            bytes,
-            at: HEADER_LEN,
-        };
+        let mut message = Message { id, flags, rcode: flags & 0x0f, ..Message::default() };
+        let mut reader = Reader { bytes, at: HEADER_LEN };
         message.fill(&mut reader, counts)?;
         Ok(message)
     }
@@ -128,11 +120,8 @@ impl<'b> Message<'b> {
                 self.question.push(question);
             }
         }
-        let sections = [
-            (answers, Section::Answer),
-            (authorities, Section::Authority),
-            (additionals, Section::Additional),
-        ];
+        let sections =
+            [(answers, Section::Answer), (authorities, Section::Authority), (additionals, Section::Additional)];
         for (count, section) in sections {
             for _ in 0..count {
                 if reader.is_done() {
@@ -146,16 +135,7 @@ impl<'b> Message<'b> {
 
     fn add(&mut self, section: Section, record: Record<'b>) {
         match (record, section) {
-            (
-                Record {
-                    rrtype: TYPE_OPT,
-                    class,
-                    ttl,
-                    rdata: Cow::Borrowed(rdata),
-                    ..
-                },
-                _,
-            ) => {
+            (Record { rrtype: TYPE_OPT, class, ttl, rdata: Cow::Borrowed(rdata), .. }, _) => {
                 self.set_edns(class, ttl, Some(rdata));
             }
             (record, Section::Answer) => self.answer.push(record),
@@ -168,12 +148,7 @@ impl<'b> Message<'b> {
     fn set_edns(&mut self, size: u16, ttl: u32, options: Option<&'b [u8]>) {
         let [extended, version, flags @ ..] = ttl.to_be_bytes();
         self.rcode = (self.flags & 0x0f) | u16::from(extended) << 4;
-        self.edns = Some(Edns {
-            size,
-            version,
-            flags: u16::from_be_bytes(flags),
-            options,
-        });
+        self.edns = Some(Edns { size, version, flags: u16::from_be_bytes(flags), options });
     }
 
     /// Number of the operation.
@@ -193,10 +168,7 @@ impl<'b> Message<'b> {
             (0x0010, "cd"),
         ];
         let flags = self.flags;
-        FLAGS
-            .into_iter()
-            .filter(move |flag| flags & flag.0 != 0)
-            .map(|flag| flag.1)
+        FLAGS.into_iter().filter(move |flag| flags & flag.0 != 0).map(|flag| flag.1)
     }
 }
 
@@ -236,32 +208,18 @@ impl<'b> Reader<'b> {
         let name = self.name()?;
         let mut fixed = Cursor::new(self.take(4, Malformed::Record)?);
         let mut field = || fixed.u16().ok_or(Malformed::Record);
-        Ok(Question {
-            name,
-            rrtype: field()?,
-            class: field()?,
-        })
+        Ok(Question { name, rrtype: field()?, class: field()? })
     }
 
     fn record(&mut self) -> Result<Record<'b>, Malformed> {
-        let Question {
-            name,
-            rrtype,
-            class,
-        } = self.question()?;
+        let Question { name, rrtype, class } = self.question()?;
         let mut fixed = Cursor::new(self.take(6, Malformed::Record)?);
         let ttl = fixed.u32().ok_or(Malformed::Record)?;
         let len = fixed.u16().ok_or(Malformed::Record)?;
         let start = self.at;
         let raw = self.take(usize::from(len), Malformed::Rdata)?;
         let rdata = rdata::unpack(self.bytes, start, raw, rrtype, class)?;
-        Ok(Record {
-            name,
-            rrtype,
-            class,
-            ttl,
-            rdata,
-        })
+        Ok(Record { name, rrtype, class, ttl, rdata })
     }
 }
 
@@ -281,27 +239,17 @@ mod tests {
     fn a_header_whose_counted_records_are_missing_is_a_message() {
         let bytes = message([1, 2, 3, 4], b"");
         let parsed = Message::parse(&bytes).unwrap();
-        assert_eq!(
-            (parsed.id, parsed.question.len(), parsed.answer.len()),
-            (0x1234, 0, 0)
-        );
+        assert_eq!((parsed.id, parsed.question.len(), parsed.answer.len()), (0x1234, 0, 0));
         assert_eq!(Message::parse(&bytes[..11]), Err(Malformed::Header));
     }
 
     #[test]
     fn a_message_cut_inside_a_record_is_malformed() {
-        let bytes = message(
-            [1, 1, 0, 0],
-            b"\x01a\0\0\x01\0\x01\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01",
-        );
+        let bytes = message([1, 1, 0, 0], b"\x01a\0\0\x01\0\x01\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01");
         let parsed = Message::parse(&bytes).unwrap();
         assert_eq!(parsed.answer[0].name, b"\x01a\0");
         for len in 13..bytes.len() {
-            assert_eq!(
-                Message::parse(&bytes[..len]).is_ok(),
-                len == 19,
-                "cut at {len}"
-            );
+            assert_eq!(Message::parse(&bytes[..len]).is_ok(), len == 19, "cut at {len}");
         }
     }
 
@@ -312,22 +260,10 @@ mod tests {
 
     #[test]
     fn a_pointer_that_does_not_go_back_is_malformed() {
-        for body in [
-            &b"\xc0\x0c\0\x01\0\x01"[..],
-            b"\x01a\xc0\x0c\0\x01\0\x01",
-            b"\xc0\x0e\0\x01\0\x01",
-            b"\xc0",
-        ] {
-            assert_eq!(
-                Message::parse(&message([1, 0, 0, 0], body)),
-                Err(Malformed::Name),
-                "{body:x?}"
-            );
+        for body in [&b"\xc0\x0c\0\x01\0\x01"[..], b"\x01a\xc0\x0c\0\x01\0\x01", b"\xc0\x0e\0\x01\0\x01", b"\xc0"] {
+            assert_eq!(Message::parse(&message([1, 0, 0, 0], body)), Err(Malformed::Name), "{body:x?}");
         }
-        let two = message(
-            [2, 0, 0, 0],
-            b"\x01a\xc0\x14\0\x01\0\x01\xc0\x0c\0\x01\0\x01",
-        );
+        let two = message([2, 0, 0, 0], b"\x01a\xc0\x14\0\x01\0\x01\xc0\x0c\0\x01\0\x01");
         assert_eq!(Message::parse(&two), Err(Malformed::Name));
     }
 
@@ -343,14 +279,8 @@ mod tests {
             name
         };
         assert!(Message::parse(&message([1, 0, 0, 0], &labels(61))).is_ok());
-        assert_eq!(
-            Message::parse(&message([1, 0, 0, 0], &labels(62))),
-            Err(Malformed::Name)
-        );
-        assert_eq!(
-            Message::parse(&message([1, 0, 0, 0], b"\x40x\0")),
-            Err(Malformed::Name)
-        );
+        assert_eq!(Message::parse(&message([1, 0, 0, 0], &labels(62))), Err(Malformed::Name));
+        assert_eq!(Message::parse(&message([1, 0, 0, 0], b"\x40x\0")), Err(Malformed::Name));
     }
 
     #[test]
@@ -360,10 +290,7 @@ mod tests {
         let bytes = message([0, 1, 0, 1], &body);
         let parsed = Message::parse(&bytes).unwrap();
         let edns = parsed.edns.unwrap();
-        assert_eq!(
-            (edns.size, edns.version, edns.dnssec_ok(), parsed.rcode),
-            (2, 3, true, 16)
-        );
+        assert_eq!((edns.size, edns.version, edns.dnssec_ok(), parsed.rcode), (2, 3, true, 16));
         assert!(parsed.answer.is_empty() && parsed.additional.is_empty());
         let bytes = message([1, 0, 0, 0], b"\0\0\x29\0\x01");
         let parsed = Message::parse(&bytes).unwrap();

@@ -30,13 +30,7 @@ const RRTYPES: &Table = &[
 
 const CLASSES: &Table = &[(1, "IN"), (3, "CH"), (4, "HS"), (254, "NONE"), (255, "ANY")];
 
-const OPCODES: &Table = &[
-    (0, "QUERY"),
-    (1, "IQUERY"),
-    (2, "STATUS"),
-    (4, "NOTIFY"),
-    (5, "UPDATE"),
-];
+const OPCODES: &Table = &[(0, "QUERY"), (1, "IQUERY"), (2, "STATUS"), (4, "NOTIFY"), (5, "UPDATE")];
 
 #[rustfmt::skip]
 const RCODES: &Table = &[
@@ -50,17 +44,13 @@ fn name_in(table: &'static Table, number: u16) -> Option<&'static str> {
 }
 
 fn number_in(table: &'static Table, name: &str) -> Option<u16> {
-    table
-        .iter()
-        .find(|entry| entry.1.eq_ignore_ascii_case(name))
-        .map(|entry| entry.0)
+    table.iter().find(|entry| entry.1.eq_ignore_ascii_case(name)).map(|entry| entry.0)
 }
 
 /// The number in `TYPE123` or `CLASS123` (RFC 3597 §5).
 fn generic_number(name: &str, prefix: &str) -> Option<u16> {
     let (head, digits) = name.split_at_checked(prefix.len())?;
-    let generic =
-        head.eq_ignore_ascii_case(prefix) && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let generic = head.eq_ignore_ascii_case(prefix) && digits.bytes().all(|digit| digit.is_ascii_digit());
     generic.then(|| digits.parse().ok()).flatten()
 }
 
@@ -135,9 +125,7 @@ pub fn write_domain(wire: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     let mut cursor = Cursor::new(wire);
     while let Some(len) = cursor.u8().filter(|&len| len != 0) {
-        let label = cursor
-            .take(usize::from(len))
-            .unwrap_or_else(|| cursor.rest());
+        let label = cursor.take(usize::from(len)).unwrap_or_else(|| cursor.rest());
         label.iter().for_each(|&byte| write_label_byte(byte, out));
         out.push(b'.');
     }
@@ -186,10 +174,7 @@ mod tests {
 
     #[test]
     fn a_domain_escapes_what_would_change_its_meaning() {
-        assert_eq!(
-            domain(b"\x03a.b\x02\\c\x04\x00 \xff~\x00"),
-            "a\\.b.\\\\c.\\000\\032\\255~."
-        );
+        assert_eq!(domain(b"\x03a.b\x02\\c\x04\x00 \xff~\x00"), "a\\.b.\\\\c.\\000\\032\\255~.");
         assert_eq!(domain(b"\x00"), ".");
         assert_eq!(domain(b""), ".");
         assert_eq!(domain(b"\x07exa"), "exa.");

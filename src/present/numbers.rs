@@ -44,11 +44,7 @@ pub(super) fn write_spaced_hex(bytes: &[u8], out: &mut Vec<u8>) {
 
 /// Appends two upper-case digits an octet.
 pub(super) fn write_upper_hex(bytes: &[u8], out: &mut Vec<u8>) {
-    out.extend(
-        bytes
-            .iter()
-            .flat_map(|&byte| hex_octet(byte).map(|digit| digit.to_ascii_uppercase())),
-    );
+    out.extend(bytes.iter().flat_map(|&byte| hex_octet(byte).map(|digit| digit.to_ascii_uppercase())));
 }
 
 /// By hand, because the formatting machinery would be most of the time that printing takes.
@@ -64,9 +60,7 @@ pub(super) fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     let room = base64::encoded_len(bytes.len(), true).unwrap_or(0);
     out.resize(start.saturating_add(room), 0);
-    let written = out
-        .get_mut(start..)
-        .and_then(|tail| STANDARD.encode_slice(bytes, tail).ok());
+    let written = out.get_mut(start..).and_then(|tail| STANDARD.encode_slice(bytes, tail).ok());
     out.truncate(start + written.unwrap_or(0));
 }
 
@@ -76,11 +70,7 @@ pub(super) fn write_time(seconds: i64, nanoseconds: u32, out: &mut Vec<u8>) {
     let (year, month, day) = civil(seconds.div_euclid(DAY));
     let second = seconds.rem_euclid(DAY);
     let (hours, minutes) = (second / 3600, second / 60 % 60);
-    put!(
-        out,
-        "{year:04}-{month:02}-{day:02} {hours:02}:{minutes:02}:{:02}.{nanoseconds:09}",
-        second % 60
-    );
+    put!(out, "{year:04}-{month:02}-{day:02} {hours:02}:{minutes:02}:{:02}.{nanoseconds:09}", second % 60);
 }
 
 /// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
@@ -92,16 +82,11 @@ fn civil(days_since_1970: i64) -> (i64, i64, i64) {
     const MARCH_1_OF_YEAR_0: i64 = -719_468;
     let days = days_since_1970 - MARCH_1_OF_YEAR_0;
     let (era, day_of_era) = (days.div_euclid(ERA), days.rem_euclid(ERA));
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
@@ -129,18 +114,8 @@ mod tests {
 
     #[test]
     fn addresses_are_glibcs() {
-        let v6 = |address: &str| {
-            text(|out| write_address(&address.parse::<Ipv6Addr>().unwrap().octets(), out))
-        };
-        for same in [
-            "::",
-            "::1",
-            "::ffff:192.0.2.1",
-            "2001:db8::1:0:0:1",
-            "1:0:2:3:4:5:6:7",
-            "::1.2.3.4",
-            "::1:0:0",
-        ] {
+        let v6 = |address: &str| text(|out| write_address(&address.parse::<Ipv6Addr>().unwrap().octets(), out));
+        for same in ["::", "::1", "::ffff:192.0.2.1", "2001:db8::1:0:0:1", "1:0:2:3:4:5:6:7", "::1.2.3.4", "::1:0:0"] {
             assert_eq!(v6(same), same);
         }
         assert_eq!(text(|out| write_address(&[192, 0, 2, 1], out)), "192.0.2.1");

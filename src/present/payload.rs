@@ -10,9 +10,7 @@ use crate::nmsg::{MSGTYPE_DNSQR, Payload, VENDOR_BASE};
 /// The message, when it is a dnsqr that decodes; any other payload prints as bytes.
 pub(super) fn dnsqr<'p>(payload: &'p Payload) -> Option<Dnsqr<'p>> {
     let is_dnsqr = payload.vid == VENDOR_BASE && payload.msgtype == MSGTYPE_DNSQR;
-    is_dnsqr
-        .then(|| Dnsqr::decode(&payload.message).ok())
-        .flatten()
+    is_dnsqr.then(|| Dnsqr::decode(&payload.message).ok()).flatten()
 }
 
 /// Appends the vendor's name, or its number.
@@ -27,16 +25,11 @@ pub(super) fn write_vendor(vid: u32, out: &mut Vec<u8>) {
 /// Appends the name of a message type, or its number.
 pub(super) fn write_msgtype(vid: u32, msgtype: u32, out: &mut Vec<u8>) {
     const BASE: [&str; 14] = [
-        "ncap", "email", "linkpair", "http", "ipconn", "logline", "dns", "pkt", "dnsqr", "xml",
-        "encode", "packet", "dnstap", "dnsobs",
+        "ncap", "email", "linkpair", "http", "ipconn", "logline", "dns", "pkt", "dnsqr", "xml", "encode", "packet",
+        "dnstap", "dnsobs",
     ];
-    let entry = usize::try_from(msgtype)
-        .ok()
-        .and_then(|number| number.checked_sub(1));
-    match entry
-        .and_then(|entry| BASE.get(entry))
-        .filter(|_| vid == VENDOR_BASE)
-    {
+    let entry = usize::try_from(msgtype).ok().and_then(|number| number.checked_sub(1));
+    match entry.and_then(|entry| BASE.get(entry)).filter(|_| vid == VENDOR_BASE) {
         Some(name) => put!(out, "{name}"),
         None => put!(out, "{msgtype}"),
     }
@@ -63,10 +56,7 @@ pub(super) fn write_udp_checksum(state: u32, out: &mut Vec<u8>) {
 }
 
 fn write_enum(names: &[&str], number: u32, out: &mut Vec<u8>) {
-    match usize::try_from(number)
-        .ok()
-        .and_then(|number| names.get(number))
-    {
+    match usize::try_from(number).ok().and_then(|number| names.get(number)) {
         Some(name) => put!(out, "{name}"),
         None => put!(out, "<UNKNOWN ENUM {number}>"),
     }
@@ -94,15 +84,9 @@ pub(super) fn delay(dnsqr: &Dnsqr) -> Option<f64> {
     let ([query_sec], [query_nsec]) = (&*dnsqr.query_time_sec, &*dnsqr.query_time_nsec) else {
         return None;
     };
-    let responses = dnsqr
-        .response_time_sec
-        .iter()
-        .zip(&dnsqr.response_time_nsec);
-    let delays =
-        responses.map(|(sec, nsec)| seconds_between((*query_sec, *query_nsec), (*sec, *nsec)));
-    delays
-        .reduce(f64::max)
-        .filter(|_| dnsqr.kind == Type::UdpQueryResponse as u32)
+    let responses = dnsqr.response_time_sec.iter().zip(&dnsqr.response_time_nsec);
+    let delays = responses.map(|(sec, nsec)| seconds_between((*query_sec, *query_nsec), (*sec, *nsec)));
+    delays.reduce(f64::max).filter(|_| dnsqr.kind == Type::UdpQueryResponse as u32)
 }
 
 /// The DNS messages to show, query and response.
@@ -112,15 +96,12 @@ pub(super) fn delay(dnsqr: &Dnsqr) -> Option<f64> {
 pub(super) fn messages<'b>(dnsqr: &Dnsqr<'b>) -> [Option<Cow<'b, [u8]>>; 2] {
     let shown = |packets: &[&[u8]]| !matches!(packets, [packet] if is_ipv6_fragment(packet));
     let query = dnsqr.query_message().filter(|_| shown(&dnsqr.query_packet));
-    let response = dnsqr
-        .response_message()
-        .filter(|_| shown(&dnsqr.response_packet));
+    let response = dnsqr.response_message().filter(|_| shown(&dnsqr.response_packet));
     [query, response]
 }
 
 fn is_ipv6_fragment(packet: &[u8]) -> bool {
-    let Some((&[version, _, _, _, _, _, next_header, ..], rest)) = packet.split_first_chunk::<40>()
-    else {
+    let Some((&[version, _, _, _, _, _, next_header, ..], rest)) = packet.split_first_chunk::<40>() else {
         return false;
     };
     version >> 4 == 6 && reaches_fragment_header(next_header, &mut Cursor::new(rest)).is_some()
@@ -172,13 +153,7 @@ mod tests {
 
     #[test]
     fn delay_is_to_the_last_response_packet() {
-        assert_eq!(
-            pair(
-                &[(1, 900_000_000)],
-                &[(2, 0), (2, 100_000_000), (2, 50_000_000)]
-            ),
-            Some(0.2)
-        );
+        assert_eq!(pair(&[(1, 900_000_000)], &[(2, 0), (2, 100_000_000), (2, 50_000_000)]), Some(0.2));
         assert_eq!(pair(&[(1, 0)], &[]), None);
         assert_eq!(pair(&[(1, 0), (1, 1)], &[(2, 0)]), None);
         assert!(pair(&[(i64::MIN, i32::MIN)], &[(i64::MAX, i32::MAX)]).is_some());

@@ -62,19 +62,11 @@ fn named(name: Option<&str>, number: u32, out: &mut Vec<u8>) {
 
 fn write_fields(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
     line("type", out, |out| payload::write_kind(dnsqr.kind, out));
-    line("query_ip", out, |out| {
-        numbers::write_address(dnsqr.query_ip, out)
-    });
-    line("response_ip", out, |out| {
-        numbers::write_address(dnsqr.response_ip, out)
-    });
-    line("proto", out, |out| {
-        named(payload::proto(dnsqr.proto), dnsqr.proto, out)
-    });
+    line("query_ip", out, |out| numbers::write_address(dnsqr.query_ip, out));
+    line("response_ip", out, |out| numbers::write_address(dnsqr.response_ip, out));
+    line("proto", out, |out| named(payload::proto(dnsqr.proto), dnsqr.proto, out));
     line("query_port", out, |out| put!(out, "{}", dnsqr.query_port));
-    line("response_port", out, |out| {
-        put!(out, "{}", dnsqr.response_port)
-    });
+    line("response_port", out, |out| put!(out, "{}", dnsqr.response_port));
     line("id", out, |out| put!(out, "{}", dnsqr.id));
     write_optional_fields(dnsqr, out);
 }
@@ -90,9 +82,7 @@ fn write_optional_fields(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
     ];
     for (field, number, name) in numbers {
         if let Some(number) = number {
-            line(field, out, |out| {
-                named(payload::name16(number, name), number, out)
-            });
+            line(field, out, |out| named(payload::name16(number, name), number, out));
         }
     }
     for (field, seconds) in [("timeout", dnsqr.timeout), ("delay", payload::delay(dnsqr))] {
@@ -101,9 +91,7 @@ fn write_optional_fields(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
         }
     }
     if let Some(state) = dnsqr.udp_checksum {
-        line("udp_checksum", out, |out| {
-            payload::write_udp_checksum(state, out)
-        });
+        line("udp_checksum", out, |out| payload::write_udp_checksum(state, out));
     }
     if let Some(zeroed) = dnsqr.resolver_address_zeroed {
         line("resolver_address_zeroed", out, |out| put!(out, "{zeroed}"));
@@ -111,10 +99,7 @@ fn write_optional_fields(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
 }
 
 fn write_messages(dnsqr: &Dnsqr, out: &mut Vec<u8>) {
-    for (field, bytes) in ["query", "response"]
-        .into_iter()
-        .zip(payload::messages(dnsqr))
-    {
+    for (field, bytes) in ["query", "response"].into_iter().zip(payload::messages(dnsqr)) {
         let Some(bytes) = bytes else { continue };
         match Message::parse(&bytes) {
             Ok(message) => {
@@ -153,10 +138,7 @@ fn write_message_header(message: &Message, out: &mut Vec<u8>) {
     message.flag_names().for_each(|flag| put!(out, " {flag}"));
     let [questions, answers] = [message.question.len(), message.answer.len()];
     let [authorities, additionals] = [message.authority.len(), message.additional.len()];
-    put!(
-        out,
-        "; QUERY: {questions}, ANSWER: {answers}, AUTHORITY: {authorities}, ADDITIONAL: {additionals}\n\n"
-    );
+    put!(out, "; QUERY: {questions}, ANSWER: {answers}, AUTHORITY: {authorities}, ADDITIONAL: {additionals}\n\n");
 }
 
 fn name_or_number(name: Option<&str>, number: u16, out: &mut Vec<u8>) {
@@ -168,12 +150,7 @@ fn name_or_number(name: Option<&str>, number: u16, out: &mut Vec<u8>) {
 
 fn write_edns(edns: &Edns, out: &mut Vec<u8>) {
     let flags = if edns.dnssec_ok() { " do" } else { "" };
-    put!(
-        out,
-        ";; OPT PSEUDOSECTION:\n; EDNS: version: {}, flags:{flags}; udp: {}\n",
-        edns.version,
-        edns.size
-    );
+    put!(out, ";; OPT PSEUDOSECTION:\n; EDNS: version: {}, flags:{flags}; udp: {}\n", edns.version, edns.size);
     for option in edns::options(edns.options.unwrap_or_default()) {
         out.extend_from_slice(b"; ");
         edns::write(option, out);
@@ -184,13 +161,7 @@ fn write_edns(edns: &Edns, out: &mut Vec<u8>) {
 fn write_section(name: &str, records: &[Record], out: &mut Vec<u8>) {
     put!(out, "\n;; {name} SECTION:\n");
     for record in records {
-        write_owner(
-            &record.name,
-            record.class,
-            record.rrtype,
-            Some(record.ttl),
-            out,
-        );
+        write_owner(&record.name, record.class, record.rrtype, Some(record.ttl), out);
         out.push(b' ');
         rdata::write(&record.rdata, record.rrtype, record.class, out);
         out.push(b'\n');

@@ -47,8 +47,8 @@ enum Field {
 }
 
 use Field::{
-    A6, Base64, Bitmap, Eui48, Eui64, Hash, Hex, Ipv4, Ipv6, Name, Quoted, Rrtype, Salt, SvcParams,
-    Text, Texts, U8, U16, U32,
+    A6, Base64, Bitmap, Eui48, Eui64, Hash, Hex, Ipv4, Ipv6, Name, Quoted, Rrtype, Salt, SvcParams, Text, Texts, U8,
+    U16, U32,
 };
 
 /// The classes in which a type's rdata has this layout.
@@ -101,11 +101,7 @@ fn layout(rrtype: u16) -> Option<(Classes, &'static [Field])> {
 fn fields(rrtype: u16, class: u16) -> Option<&'static [Field]> {
     const CLASS_IN: u16 = 1;
     let (classes, fields) = layout(rrtype)?;
-    Some(if classes == Classes::Any || class == CLASS_IN {
-        fields
-    } else {
-        &[]
-    })
+    Some(if classes == Classes::Any || class == CLASS_IN { fields } else { &[] })
 }
 
 /// Checks rdata against its type's layout and decompresses its names. `raw` begins at `start` of `message`.
@@ -126,24 +122,13 @@ pub(super) fn unpack<'b>(
         }
         Some(fields) => {
             let mut cursor = Cursor::new(raw);
-            let fits = fields
-                .iter()
-                .all(|field| cursor.is_empty() || field.skip(&mut cursor).is_some());
-            if fits && cursor.is_empty() {
-                Ok(Cow::Borrowed(raw))
-            } else {
-                Err(Malformed::Rdata)
-            }
+            let fits = fields.iter().all(|field| cursor.is_empty() || field.skip(&mut cursor).is_some());
+            if fits && cursor.is_empty() { Ok(Cow::Borrowed(raw)) } else { Err(Malformed::Rdata) }
         }
     }
 }
 
-fn unpack_fields(
-    message: &[u8],
-    start: usize,
-    end: usize,
-    fields: &[Field],
-) -> Result<Vec<u8>, Malformed> {
+fn unpack_fields(message: &[u8], start: usize, end: usize, fields: &[Field]) -> Result<Vec<u8>, Malformed> {
     let mut plain = Vec::with_capacity(end - start + 32);
     let mut at = start;
     for &field in fields {
@@ -155,18 +140,11 @@ fn unpack_fields(
             continue;
         }
         let rest = message.get(at..end).ok_or(Malformed::Rdata)?;
-        let (bytes, _) = field
-            .len(rest)
-            .and_then(|len| rest.split_at_checked(len))
-            .ok_or(Malformed::Rdata)?;
+        let (bytes, _) = field.len(rest).and_then(|len| rest.split_at_checked(len)).ok_or(Malformed::Rdata)?;
         plain.extend_from_slice(bytes);
         at += bytes.len();
     }
-    if at == end {
-        Ok(plain)
-    } else {
-        Err(Malformed::Rdata)
-    }
+    if at == end { Ok(plain) } else { Err(Malformed::Rdata) }
 }
 
 /// Appends rdata whose names are not compressed.
@@ -303,11 +281,7 @@ fn write_base32(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHIJKLMNOPQRSTUV";
     for chunk in bytes.chunks(5) {
         let mut padded = [0; 8];
-        padded
-            .iter_mut()
-            .skip(3)
-            .zip(chunk)
-            .for_each(|(to, from)| *to = *from);
+        padded.iter_mut().skip(3).zip(chunk).for_each(|(to, from)| *to = *from);
         let bits = u64::from_be_bytes(padded);
         let digits = (chunk.len() * 8).div_ceil(5);
         for shift in (0..8).rev().map(|digit| digit * 5).take(digits) {
@@ -322,13 +296,8 @@ fn write_bitmap(cursor: &mut Cursor, out: &mut Vec<u8>) -> Option<()> {
     let start = out.len();
     while !cursor.is_empty() {
         let window = cursor.u8()?;
-        let bits = cursor
-            .counted()
-            .filter(|bits| (1..=32).contains(&bits.len()))?;
-        for (low, _) in (0..=u8::MAX)
-            .zip(bits.iter().flat_map(bit_array))
-            .filter(|(_, set)| *set)
-        {
+        let bits = cursor.counted().filter(|bits| (1..=32).contains(&bits.len()))?;
+        for (low, _) in (0..=u8::MAX).zip(bits.iter().flat_map(bit_array)).filter(|(_, set)| *set) {
             if out.len() > start {
                 out.push(b' ');
             }
@@ -363,11 +332,7 @@ fn write_a6(cursor: &mut Cursor, out: &mut Vec<u8>) -> Option<()> {
     put!(out, "{prefix_len}");
     if !suffix.is_empty() {
         let mut address = [0; 16];
-        address
-            .iter_mut()
-            .rev()
-            .zip(suffix.iter().rev())
-            .for_each(|(to, from)| *to = *from);
+        address.iter_mut().rev().zip(suffix.iter().rev()).for_each(|(to, from)| *to = *from);
         out.push(b' ');
         numbers::write_address(&address, out);
     }
@@ -408,23 +373,14 @@ mod tests {
     #[test]
     fn names_in_rdata_are_decompressed_within_the_rdata() {
         let message = b"\x01a\0\0\x0a\x01b\xc0\x00";
-        assert_eq!(
-            unpack(message, 3, &message[3..], 15, 1),
-            Ok(Cow::Owned(b"\0\x0a\x01b\x01a\0".to_vec()))
-        );
-        assert!(
-            unpack(message, 3, &message[3..8], 15, 1).is_err(),
-            "the pointer is cut by RDLENGTH"
-        );
+        assert_eq!(unpack(message, 3, &message[3..], 15, 1), Ok(Cow::Owned(b"\0\x0a\x01b\x01a\0".to_vec())));
+        assert!(unpack(message, 3, &message[3..8], 15, 1).is_err(), "the pointer is cut by RDLENGTH");
     }
 
     #[test]
     fn bitmaps_are_checked_where_they_print() {
         assert_eq!(text(47, 1, b"\0\0\x01\x40"), ". A");
-        assert_eq!(
-            text(47, 1, b"\0\0\x01\x40\xff\x20"),
-            ". A ### PARSE ERROR ###"
-        );
+        assert_eq!(text(47, 1, b"\0\0\x01\x40\xff\x20"), ". A ### PARSE ERROR ###");
         assert_eq!(text(47, 1, b"\0\0\0"), ". ### PARSE ERROR ###");
         assert_eq!(text(47, 1, b"\0\x80\x01\x40"), ". DLV");
     }
@@ -436,23 +392,16 @@ mod tests {
             write_base32(bytes, &mut out);
             String::from_utf8(out).unwrap()
         };
-        for (input, output) in [
-            ("f", "CO"),
-            ("fo", "CPNG"),
-            ("foo", "CPNMU"),
-            ("foob", "CPNMUOG"),
-            ("foobar", "CPNMUOJ1E8"),
-        ] {
+        for (input, output) in
+            [("f", "CO"), ("fo", "CPNG"), ("foo", "CPNMU"), ("foob", "CPNMUOG"), ("foobar", "CPNMUOJ1E8")]
+        {
             assert_eq!(hash(input.as_bytes()), output);
         }
     }
 
     #[test]
     fn a6_prints_prefix_length_suffix_and_name() {
-        assert_eq!(
-            text(38, 1, b"\x40\0\x01\0\x02\0\x03\0\x04\x01p\0"),
-            "64 ::1:2:3:4 p."
-        );
+        assert_eq!(text(38, 1, b"\x40\0\x01\0\x02\0\x03\0\x04\x01p\0"), "64 ::1:2:3:4 p.");
         assert_eq!(text(38, 1, b"\x80\x01p\0"), "128 p.");
         assert_eq!(text(38, 1, b"\x81"), " ### PARSE ERROR ###");
     }

@@ -26,16 +26,8 @@ pub fn write_header(out: &mut Vec<u8>) {
 /// holds one synthetic UDP packet for each message, and that is what is written. A packet whose time is missing gets
 /// the payload's; a time before 1970 or after 2106 becomes the nearest that pcap can hold.
 pub fn write(payload: &Payload<'_>, dnsqr: &Dnsqr<'_>, out: &mut Vec<u8>) -> usize {
-    let queries = (
-        &dnsqr.query_packet,
-        &dnsqr.query_time_sec,
-        &dnsqr.query_time_nsec,
-    );
-    let responses = (
-        &dnsqr.response_packet,
-        &dnsqr.response_time_sec,
-        &dnsqr.response_time_nsec,
-    );
+    let queries = (&dnsqr.query_packet, &dnsqr.query_time_sec, &dnsqr.query_time_nsec);
+    let responses = (&dnsqr.response_packet, &dnsqr.response_time_sec, &dnsqr.response_time_nsec);
     let mut written = 0;
     for (packets, seconds, nanos) in [queries, responses] {
         for (index, packet) in packets.iter().enumerate() {
@@ -60,11 +52,7 @@ fn write_packet(packet: &[u8], seconds: u32, nanos: u32, out: &mut Vec<u8>) {
     for field in [seconds, nanos, captured_len, wire_len] {
         out.extend(field.to_le_bytes());
     }
-    out.extend(
-        packet
-            .iter()
-            .take(usize::try_from(captured_len).unwrap_or(usize::MAX)),
-    );
+    out.extend(packet.iter().take(usize::try_from(captured_len).unwrap_or(usize::MAX)));
 }
 
 fn clamp(seconds: i64) -> u32 {
@@ -77,16 +65,7 @@ mod tests {
 
     fn payload() -> Payload<'static> {
         let message = std::borrow::Cow::Borrowed(&[][..]);
-        Payload {
-            vid: 1,
-            msgtype: 9,
-            time_sec: 7,
-            time_nsec: 8,
-            message,
-            source: 0,
-            operator: 0,
-            group: 0,
-        }
+        Payload { vid: 1, msgtype: 9, time_sec: 7, time_nsec: 8, message, source: 0, operator: 0, group: 0 }
     }
 
     #[test]
@@ -114,11 +93,7 @@ mod tests {
     #[test]
     fn what_pcap_cannot_hold_is_cut_to_what_it_can() {
         let long = vec![0x45; 300_000];
-        let dnsqr = Dnsqr {
-            query_packet: vec![&long],
-            query_time_sec: vec![i64::MIN],
-            ..Dnsqr::default()
-        };
+        let dnsqr = Dnsqr { query_packet: vec![&long], query_time_sec: vec![i64::MIN], ..Dnsqr::default() };
         let mut out = Vec::new();
         write(&payload(), &dnsqr, &mut out);
         assert_eq!(out.len(), 16 + 262_144);

@@ -106,9 +106,7 @@ impl Stats {
         if let Some(rcode) = dnsqr.rcode {
             self.rcodes.add(rcode);
         }
-        let truncated = dnsqr
-            .response_message()
-            .and_then(|message| message.get(2).copied());
+        let truncated = dnsqr.response_message().and_then(|message| message.get(2).copied());
         self.truncated += u64::from(truncated.is_some_and(|flags| flags & TRUNCATED != 0));
         if dnsqr.kind == Type::UdpQueryResponse as u32
             && let Some(nanos) = delay(dnsqr)
@@ -133,43 +131,16 @@ impl Stats {
     pub fn screen(&self) -> String {
         let mut out = String::new();
         let others = self.payloads - self.dnsqrs;
-        let _ = writeln!(
-            out,
-            "payloads   {} ({} transactions, {others} of other types)",
-            self.payloads, self.dnsqrs
-        );
+        let _ = writeln!(out, "payloads   {} ({} transactions, {others} of other types)", self.payloads, self.dnsqrs);
         let _ = writeln!(out, "time       {}", self.span());
         let _ = writeln!(out, "TCP        {}", share(self.tcp, self.dnsqrs));
         let (fragmented, truncated) = (self.fragmented, self.truncated);
-        let _ = writeln!(
-            out,
-            "fragmented {} of the responses",
-            share(fragmented, self.responses)
-        );
-        let _ = writeln!(
-            out,
-            "truncated  {} of the responses",
-            share(truncated, self.responses)
-        );
+        let _ = writeln!(out, "fragmented {} of the responses", share(fragmented, self.responses));
+        let _ = writeln!(out, "truncated  {} of the responses", share(truncated, self.responses));
         table(&mut out, "type", &self.kinds.top(5, kind_name), self.dnsqrs);
-        table(
-            &mut out,
-            "rcode",
-            &self.rcodes.top(4, rcode_name),
-            self.responses,
-        );
-        table(
-            &mut out,
-            "qtype",
-            &self.qtypes.top(6, qtype_name),
-            self.dnsqrs,
-        );
-        table(
-            &mut out,
-            &self.zone_title(),
-            &self.top_zones(7),
-            self.dnsqrs,
-        );
+        table(&mut out, "rcode", &self.rcodes.top(4, rcode_name), self.responses);
+        table(&mut out, "qtype", &self.qtypes.top(6, qtype_name), self.dnsqrs);
+        table(&mut out, &self.zone_title(), &self.top_zones(7), self.dnsqrs);
         self.write_delays(&mut out);
         out
     }
@@ -179,11 +150,7 @@ impl Stats {
             return "none".to_string();
         };
         let seconds = i128::from(last.0) - i128::from(first.0);
-        format!(
-            "{} to {} UTC, {seconds} s",
-            time_text(first),
-            time_text(last)
-        )
+        format!("{} to {} UTC, {seconds} s", time_text(first), time_text(last))
     }
 
     fn zone_title(&self) -> String {
@@ -197,10 +164,7 @@ impl Stats {
         let mut zones: Vec<_> = self.zones.iter().collect();
         zones.sort_unstable_by_key(|&(zone, count)| (std::cmp::Reverse(count), zone));
         zones.truncate(rows);
-        zones
-            .into_iter()
-            .map(|(zone, &count)| (names::domain(zone), count))
-            .collect()
+        zones.into_iter().map(|(zone, &count)| (names::domain(zone), count)).collect()
     }
 
     fn write_delays(&self, out: &mut String) {
@@ -209,20 +173,12 @@ impl Stats {
         }
         let _ = writeln!(out, "\ndelay of responses in ms (bars are logarithmic)");
         let delays = &self.delays;
-        let quantiles =
-            [50, 90, 99].map(|percent| (format!("{percent} %"), delays.quantile(percent)));
-        let (min, max) = (
-            ("min".to_string(), delays.min),
-            ("max".to_string(), delays.max),
-        );
+        let quantiles = [50, 90, 99].map(|percent| (format!("{percent} %"), delays.quantile(percent)));
+        let (min, max) = (("min".to_string(), delays.min), ("max".to_string(), delays.max));
         for (name, nanos) in [min].into_iter().chain(quantiles).chain([max]) {
             let bar = bar(logarithm(nanos), logarithm(delays.max));
             let (ms, us) = (nanos / 1_000_000, nanos / 1000 % 1000);
-            let _ = writeln!(
-                out,
-                "{}",
-                format!("  {name:NAME_LEN$} {ms:>8}.{us:03} {bar}").trim_end()
-            );
+            let _ = writeln!(out, "{}", format!("  {name:NAME_LEN$} {ms:>8}.{us:03} {bar}").trim_end());
         }
     }
 }
@@ -233,9 +189,8 @@ fn logarithm(nanos: u64) -> u64 {
 }
 
 fn delay(dnsqr: &Dnsqr<'_>) -> Option<u64> {
-    let nanos = |sec: &[i64], nsec: &[i32]| {
-        Some(i128::from(*sec.first()?) * i128::from(NANOS) + i128::from(*nsec.first()?))
-    };
+    let nanos =
+        |sec: &[i64], nsec: &[i32]| Some(i128::from(*sec.first()?) * i128::from(NANOS) + i128::from(*nsec.first()?));
     let query = nanos(&dnsqr.query_time_sec, &dnsqr.query_time_nsec)?;
     let response = nanos(&dnsqr.response_time_sec, &dnsqr.response_time_nsec)?;
     // A response before its query is a matter of clocks: no delay.
@@ -245,16 +200,11 @@ fn delay(dnsqr: &Dnsqr<'_>) -> Option<u64> {
 /// The last two labels in lower case; nothing for a malformed name.
 fn zone(qname: &[u8]) -> Option<Box<[u8]>> {
     let labels = suffixes(qname).rev(); // the root, the top level, …
-    labels
-        .take(3)
-        .last()
-        .map(|zone| zone.to_ascii_lowercase().into())
+    labels.take(3).last().map(|zone| zone.to_ascii_lowercase().into())
 }
 
 fn kind_name(kind: u32) -> String {
-    let name = usize::try_from(kind)
-        .ok()
-        .and_then(|kind| TYPE_NAMES.get(kind));
+    let name = usize::try_from(kind).ok().and_then(|kind| TYPE_NAMES.get(kind));
     name.map_or_else(|| kind.to_string(), ToString::to_string)
 }
 
@@ -293,11 +243,7 @@ fn table(out: &mut String, title: &str, rows: &[(String, u64)], whole: u64) {
     for (name, count) in rows {
         let permille = permille(*count, whole);
         let share = format!("{}.{}", permille / 10, permille % 10);
-        let line = format!(
-            "  {:NAME_LEN$} {count:>8} {share:>5} % {}",
-            shortened(name),
-            bar(permille, 1000)
-        );
+        let line = format!("  {:NAME_LEN$} {count:>8} {share:>5} % {}", shortened(name), bar(permille, 1000));
         let _ = writeln!(out, "{}", line.trim_end());
     }
 }
@@ -321,16 +267,7 @@ mod tests {
 
     fn payload(time_sec: i64) -> Payload<'static> {
         let message = std::borrow::Cow::Borrowed(&[][..]);
-        Payload {
-            vid: 1,
-            msgtype: 9,
-            time_sec,
-            time_nsec: 0,
-            message,
-            source: 0,
-            operator: 0,
-            group: 0,
-        }
+        Payload { vid: 1, msgtype: 9, time_sec, time_nsec: 0, message, source: 0, operator: 0, group: 0 }
     }
 
     fn answered(qname: &[u8], qtype: u32, millis: i32) -> Dnsqr<'_> {
@@ -357,11 +294,7 @@ mod tests {
             let dnsqr = answered(b"\x03www\x07ExAmple\x03net\0", 1, millis);
             stats.add(&payload(1_790_001_000), Some(&dnsqr));
         }
-        let tcp = Dnsqr {
-            kind: 2,
-            proto: 6,
-            ..Dnsqr::default()
-        };
+        let tcp = Dnsqr { kind: 2, proto: 6, ..Dnsqr::default() };
         stats.add(&payload(1_790_001_060), Some(&tcp));
         stats.add(&payload(1_790_001_060), None);
         let screen = stats.screen();
@@ -373,10 +306,7 @@ mod tests {
             "  example.net.                         10  90.9 % #########################",
             "  max                                  10.000 ############################",
         ] {
-            assert!(
-                screen.lines().any(|found| found == line),
-                "{line}\n{screen}"
-            );
+            assert!(screen.lines().any(|found| found == line), "{line}\n{screen}");
         }
     }
 
@@ -384,35 +314,14 @@ mod tests {
     fn the_screen_never_grows_beyond_80_columns_and_45_lines() {
         let mut stats = Stats::new(1000);
         for number in 0..70_000u32 {
-            let label = [
-                &[63][..],
-                &[number.to_le_bytes()[0]; 63],
-                &[4],
-                &number.to_le_bytes(),
-                &[0],
-            ]
-            .concat();
-            let dnsqr = Dnsqr {
-                kind: number,
-                ..answered(&label, number * 3, i32::try_from(number % 999).unwrap())
-            };
+            let label = [&[63][..], &[number.to_le_bytes()[0]; 63], &[4], &number.to_le_bytes(), &[0]].concat();
+            let dnsqr = Dnsqr { kind: number, ..answered(&label, number * 3, i32::try_from(number % 999).unwrap()) };
             stats.add(&payload(i64::from(number) * 1_000_000_000), Some(&dnsqr));
         }
-        stats.add(
-            &payload(i64::MIN),
-            Some(&Dnsqr {
-                kind: 1,
-                ..answered(b"\0", 1, 1)
-            }),
-        );
+        stats.add(&payload(i64::MIN), Some(&Dnsqr { kind: 1, ..answered(b"\0", 1, 1) }));
         let screen = stats.screen();
         assert!(screen.lines().count() <= 45, "{screen}");
-        assert!(
-            screen
-                .lines()
-                .all(|line| line.len() <= 80 && !line.contains(|c: char| c.is_control())),
-            "{screen}"
-        );
+        assert!(screen.lines().all(|line| line.len() <= 80 && !line.contains(|c: char| c.is_control())), "{screen}");
         assert!(screen.contains(" rare ones forgotten)"), "{screen}");
         assert_eq!((stats.kinds.len(), stats.zones.len()), (65_536, 1000));
     }

@@ -5,15 +5,7 @@ use super::rdata::{write_quoted, write_text_byte};
 use super::{numbers, put};
 
 /// Keys 0 to 6; later ones print as `keyN`, as in libnmsg.
-const KEYS: [&str; 7] = [
-    "mandatory",
-    "alpn",
-    "no-default-alpn",
-    "port",
-    "ipv4hint",
-    "ech",
-    "ipv6hint",
-];
+const KEYS: [&str; 7] = ["mandatory", "alpn", "no-default-alpn", "port", "ipv4hint", "ech", "ipv6hint"];
 
 /// Appends the parameters, `None` when they are not well formed.
 pub(super) fn write(cursor: &mut Cursor, out: &mut Vec<u8>) -> Option<()> {
@@ -44,16 +36,10 @@ fn write_value(key: u16, value: &mut Cursor, out: &mut Vec<u8>) -> Option<()> {
     }
     out.push(b'=');
     match key {
-        0 => list(value, out, |value, out| {
-            value.u16().map(|key| write_key(key, out))
-        }),
+        0 => list(value, out, |value, out| value.u16().map(|key| write_key(key, out))),
         1 => {
             out.push(b'"');
-            list(value, out, |value, out| {
-                value
-                    .counted()
-                    .map(|protocol| write_protocol(protocol, out))
-            })?;
+            list(value, out, |value, out| value.counted().map(|protocol| write_protocol(protocol, out)))?;
             out.push(b'"');
             Some(())
         }
@@ -61,20 +47,12 @@ fn write_value(key: u16, value: &mut Cursor, out: &mut Vec<u8>) -> Option<()> {
             put!(out, "{}", value.u16()?);
             value.is_empty().then_some(())
         }
-        4 => list(value, out, |value, out| {
-            value
-                .take(4)
-                .map(|octets| numbers::write_address(octets, out))
-        }),
+        4 => list(value, out, |value, out| value.take(4).map(|octets| numbers::write_address(octets, out))),
         5 => {
             numbers::write_base64(value.rest(), out);
             Some(())
         }
-        6 => list(value, out, |value, out| {
-            value
-                .take(16)
-                .map(|octets| numbers::write_address(octets, out))
-        }),
+        6 => list(value, out, |value, out| value.take(16).map(|octets| numbers::write_address(octets, out))),
         _ => {
             write_quoted(value.rest(), out);
             Some(())
@@ -83,11 +61,7 @@ fn write_value(key: u16, value: &mut Cursor, out: &mut Vec<u8>) -> Option<()> {
 }
 
 /// Items until the value ends, with commas between; an empty list is not well formed.
-fn list(
-    value: &mut Cursor,
-    out: &mut Vec<u8>,
-    item: impl Fn(&mut Cursor, &mut Vec<u8>) -> Option<()>,
-) -> Option<()> {
+fn list(value: &mut Cursor, out: &mut Vec<u8>, item: impl Fn(&mut Cursor, &mut Vec<u8>) -> Option<()>) -> Option<()> {
     item(value, out)?;
     while !value.is_empty() {
         out.push(b',');
@@ -116,23 +90,11 @@ mod tests {
 
     #[test]
     fn every_key_has_its_form() {
-        assert_eq!(
-            text(b"\0\0\0\x04\0\x01\x02\x9b"),
-            "1 . mandatory=alpn,key667"
-        );
+        assert_eq!(text(b"\0\0\0\x04\0\x01\x02\x9b"), "1 . mandatory=alpn,key667");
         assert_eq!(text(b"\0\x01\0\x06\x02h2\x02h3"), "1 . alpn=\"h2,h3\"");
-        assert_eq!(
-            text(b"\0\x01\0\x08\x07f\\oo,ba"),
-            "1 . alpn=\"f\\\\\\\\oo\\\\,ba\""
-        );
-        assert_eq!(
-            text(b"\0\x02\0\0\0\x03\0\x02\x20\xfb"),
-            "1 . no-default-alpn port=8443"
-        );
-        assert_eq!(
-            text(b"\0\x04\0\x08\xc0\0\x02\x01\xc0\0\x02\x02"),
-            "1 . ipv4hint=192.0.2.1,192.0.2.2"
-        );
+        assert_eq!(text(b"\0\x01\0\x08\x07f\\oo,ba"), "1 . alpn=\"f\\\\\\\\oo\\\\,ba\"");
+        assert_eq!(text(b"\0\x02\0\0\0\x03\0\x02\x20\xfb"), "1 . no-default-alpn port=8443");
+        assert_eq!(text(b"\0\x04\0\x08\xc0\0\x02\x01\xc0\0\x02\x02"), "1 . ipv4hint=192.0.2.1,192.0.2.2");
         assert_eq!(text(b"\0\x05\0\x03abc"), "1 . ech=YWJj");
         assert_eq!(text(b"\x02\x9b\0\x03a\"\0"), "1 . key667=\"a\\\"\\000\"");
     }
@@ -146,11 +108,7 @@ mod tests {
             b"\0\x01\0\x02\x05h",
             b"\0\x01\0",
         ] {
-            assert!(
-                text(params).ends_with(" ### PARSE ERROR ###"),
-                "{params:?} {}",
-                text(params)
-            );
+            assert!(text(params).ends_with(" ### PARSE ERROR ###"), "{params:?} {}", text(params));
         }
     }
 }

@@ -71,11 +71,7 @@ impl Filter {
 
     fn passes_dnsqr(&self, dnsqr: &Dnsqr<'_>) -> bool {
         let passes_name = || dnsqr.qname.is_some_and(|qname| self.passes_name(qname));
-        let ips = || {
-            [dnsqr.query_ip, dnsqr.response_ip]
-                .into_iter()
-                .filter_map(address)
-        };
+        let ips = || [dnsqr.query_ip, dnsqr.response_ip].into_iter().filter_map(address);
         let passes_ip = |ip: IpAddr| self.prefixes.iter().any(|prefix| prefix.contains(&ip));
         any_or_none(&self.kinds, Some(dnsqr.kind))
             && any_or_none(&self.qtypes, dnsqr.qtype)
@@ -85,11 +81,7 @@ impl Filter {
     }
 
     fn passes_name(&self, qname: &[u8]) -> bool {
-        let wanted = |suffix: &[u8]| {
-            self.qnames
-                .iter()
-                .any(|name| suffix.eq_ignore_ascii_case(name))
-        };
+        let wanted = |suffix: &[u8]| self.qnames.iter().any(|name| suffix.eq_ignore_ascii_case(name));
         dnsqr::suffixes(qname).any(wanted)
     }
 }
@@ -116,10 +108,7 @@ fn parse_all<T>(
 
 /// A domain name as in a zone file, `\.` and `\DDD` included, to its wire form in lower case.
 fn parse_name(text: &str) -> Result<Vec<u8>, String> {
-    let text = text
-        .strip_suffix('.')
-        .filter(|rest| !rest.ends_with('\\'))
-        .unwrap_or(text);
+    let text = text.strip_suffix('.').filter(|rest| !rest.ends_with('\\')).unwrap_or(text);
     let mut wire = Vec::new();
     let mut label = Vec::new();
     let mut rest = text.as_bytes();
@@ -143,9 +132,7 @@ fn parse_name(text: &str) -> Result<Vec<u8>, String> {
 
 fn take_label(label: &mut Vec<u8>, wire: &mut Vec<u8>) -> Result<(), String> {
     if label.is_empty() || label.len() > names::LABEL_MAX {
-        return Err(
-            "a label has 1 to 63 bytes; write a domain name, as in example.net".to_string(),
-        );
+        return Err("a label has 1 to 63 bytes; write a domain name, as in example.net".to_string());
     }
     wire.push(u8::try_from(label.len()).unwrap_or_default());
     wire.append(label);
@@ -155,15 +142,8 @@ fn take_label(label: &mut Vec<u8>, wire: &mut Vec<u8>) -> Result<(), String> {
 fn take_escape(rest: &mut &[u8]) -> Result<u8, String> {
     let wrong = || "a backslash stands before three digits up to 255, or one character".to_string();
     let (byte, behind) = match **rest {
-        [
-            a @ b'0'..=b'9',
-            b @ b'0'..=b'9',
-            c @ b'0'..=b'9',
-            ref behind @ ..,
-        ] => {
-            let number = [a, b, c]
-                .iter()
-                .fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+        [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', ref behind @ ..] => {
+            let number = [a, b, c].iter().fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
             (u8::try_from(number).map_err(|_| wrong())?, behind)
         }
         [byte, ref behind @ ..] if !byte.is_ascii_digit() => (byte, behind),
@@ -175,20 +155,15 @@ fn take_escape(rest: &mut &[u8]) -> Result<u8, String> {
 
 fn parse_qtype(text: &str) -> Result<u32, String> {
     let number = text.parse().ok().or_else(|| names::rrtype_number(text));
-    number
-        .map(u32::from)
-        .ok_or_else(|| "write a type's name, TYPEn, or a number up to 65535".to_string())
+    number.map(u32::from).ok_or_else(|| "write a type's name, TYPEn, or a number up to 65535".to_string())
 }
 
 fn parse_rcode(text: &str) -> Result<u32, String> {
     let number: Option<u16> = text.parse().ok().or_else(|| names::rcode_number(text));
-    number
-        .map(u32::from)
-        .filter(|&number| number < 16)
-        .ok_or_else(|| {
-            let known: Vec<_> = (0..16).filter_map(names::rcode).collect();
-            format!("write one of {}, or a number up to 15", known.join(", "))
-        })
+    number.map(u32::from).filter(|&number| number < 16).ok_or_else(|| {
+        let known: Vec<_> = (0..16).filter_map(names::rcode).collect();
+        format!("write one of {}, or a number up to 15", known.join(", "))
+    })
 }
 
 /// Short forms for the three types a sensor makes.
@@ -207,13 +182,8 @@ fn parse_kind(text: &str) -> Result<u32, String> {
 }
 
 fn parse_prefix(text: &str) -> Result<IpNet, String> {
-    let prefix = text
-        .parse()
-        .ok()
-        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    prefix.ok_or_else(|| {
-        "write an address or a prefix, as in 192.0.2.0/24 or 2001:db8::/32".to_string()
-    })
+    let prefix = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    prefix.ok_or_else(|| "write an address or a prefix, as in 192.0.2.0/24 or 2001:db8::/32".to_string())
 }
 
 /// Nanoseconds since 1970.
@@ -257,16 +227,7 @@ mod tests {
     fn payload() -> Payload<'static> {
         let message = std::borrow::Cow::Borrowed(&[][..]);
         let time_sec = i64::try_from(TIME / i128::from(NANOS)).unwrap();
-        Payload {
-            vid: 1,
-            msgtype: 9,
-            time_sec,
-            time_nsec: 0,
-            message,
-            source: 0,
-            operator: 0,
-            group: 0,
-        }
+        Payload { vid: 1, msgtype: 9, time_sec, time_nsec: 0, message, source: 0, operator: 0, group: 0 }
     }
 
     fn filter(args: ReadArgs) -> Filter {
@@ -295,116 +256,51 @@ mod tests {
             ("\\101xample.net", true),
             ("ww.example.net", false),
         ] {
-            assert_eq!(
-                passes(ReadArgs {
-                    qname: typed(&[name]),
-                    ..ReadArgs::default()
-                }),
-                expected,
-                "{name}"
-            );
+            assert_eq!(passes(ReadArgs { qname: typed(&[name]), ..ReadArgs::default() }), expected, "{name}");
         }
-        let args = ReadArgs {
-            qname: typed(&["example.org", "net"]),
-            ..ReadArgs::default()
-        };
+        let args = ReadArgs { qname: typed(&["example.org", "net"]), ..ReadArgs::default() };
         assert!(passes(args), "one of several is enough");
     }
 
     #[test]
     fn types_pass_by_name_and_number() {
         for (qtype, expected) in [("aaaa", true), ("TYPE28", true), ("28", true), ("A", false)] {
-            assert_eq!(
-                passes(ReadArgs {
-                    qtype: typed(&[qtype]),
-                    ..ReadArgs::default()
-                }),
-                expected,
-                "{qtype}"
-            );
+            assert_eq!(passes(ReadArgs { qtype: typed(&[qtype]), ..ReadArgs::default() }), expected, "{qtype}");
         }
         for (rcode, expected) in [("nxdomain", true), ("3", true), ("NOERROR", false)] {
-            assert_eq!(
-                passes(ReadArgs {
-                    rcode: typed(&[rcode]),
-                    ..ReadArgs::default()
-                }),
-                expected,
-                "{rcode}"
-            );
+            assert_eq!(passes(ReadArgs { rcode: typed(&[rcode]), ..ReadArgs::default() }), expected, "{rcode}");
         }
-        for (kind, expected) in [
-            ("answered", true),
-            ("udp_query_response", true),
-            ("unanswered", false),
-        ] {
-            assert_eq!(
-                passes(ReadArgs {
-                    kind: typed(&[kind]),
-                    ..ReadArgs::default()
-                }),
-                expected,
-                "{kind}"
-            );
+        for (kind, expected) in [("answered", true), ("udp_query_response", true), ("unanswered", false)] {
+            assert_eq!(passes(ReadArgs { kind: typed(&[kind]), ..ReadArgs::default() }), expected, "{kind}");
         }
     }
 
     #[test]
     fn either_address_passes() {
-        for (ip, expected) in [
-            ("192.0.2.0/24", true),
-            ("192.0.2.53", true),
-            ("2001:db8::/32", true),
-            ("10.0.0.0/8", false),
-        ] {
-            assert_eq!(
-                passes(ReadArgs {
-                    ip: typed(&[ip]),
-                    ..ReadArgs::default()
-                }),
-                expected,
-                "{ip}"
-            );
+        for (ip, expected) in
+            [("192.0.2.0/24", true), ("192.0.2.53", true), ("2001:db8::/32", true), ("10.0.0.0/8", false)]
+        {
+            assert_eq!(passes(ReadArgs { ip: typed(&[ip]), ..ReadArgs::default() }), expected, "{ip}");
         }
     }
 
     #[test]
     fn since_is_the_first_that_passes_and_until_the_first_that_does_not() {
         let rfc3339 = jiff::Timestamp::from_nanosecond(TIME).unwrap().to_string();
-        let since = |text: &str| ReadArgs {
-            since: Some(text.to_string()),
-            ..ReadArgs::default()
-        };
-        let until = |text: &str| ReadArgs {
-            until: Some(text.to_string()),
-            ..ReadArgs::default()
-        };
-        assert!(
-            passes(since(&rfc3339)) && passes(since("1790001000")) && !passes(since("1790001001"))
-        );
+        let since = |text: &str| ReadArgs { since: Some(text.to_string()), ..ReadArgs::default() };
+        let until = |text: &str| ReadArgs { until: Some(text.to_string()), ..ReadArgs::default() };
+        assert!(passes(since(&rfc3339)) && passes(since("1790001000")) && !passes(since("1790001001")));
         assert!(!passes(until(&rfc3339)) && passes(until("1790001001")));
         assert_eq!(parse_time("2026-09-21"), parse_time("2026-09-21T00:00:00Z"));
-        assert_eq!(
-            parse_time("2026-09-21 14:30"),
-            parse_time("2026-09-21T16:30:00+02:00")
-        );
-        assert_eq!(
-            parse_time("2026-09-21 14:30:07"),
-            parse_time("2026-09-21T14:30:07Z")
-        );
+        assert_eq!(parse_time("2026-09-21 14:30"), parse_time("2026-09-21T16:30:00+02:00"));
+        assert_eq!(parse_time("2026-09-21 14:30:07"), parse_time("2026-09-21T14:30:07Z"));
     }
 
     #[test]
     fn payloads_of_other_types_pass_only_without_dnsqr_filters() {
-        let since = ReadArgs {
-            since: Some("0".to_string()),
-            ..ReadArgs::default()
-        };
+        let since = ReadArgs { since: Some("0".to_string()), ..ReadArgs::default() };
         assert!(filter(since).passes(&payload(), None));
-        let qtype = ReadArgs {
-            qtype: typed(&["A"]),
-            ..ReadArgs::default()
-        };
+        let qtype = ReadArgs { qtype: typed(&["A"]), ..ReadArgs::default() };
         assert!(!filter(qtype).passes(&payload(), None));
     }
 
@@ -423,23 +319,14 @@ mod tests {
         let mut problems = Vec::new();
         Filter::new(&args, &mut problems);
         assert_eq!(problems.len(), 11, "{problems:#?}");
-        assert!(
-            problems[7].starts_with("--type \"replied\": write one of answered, "),
-            "{problems:#?}"
-        );
+        assert!(problems[7].starts_with("--type \"replied\": write one of answered, "), "{problems:#?}");
     }
 
     #[test]
     fn a_malformed_qname_does_not_pass() {
         for qname in [&b"\x09net\0"[..], b"\xc0\x00", b"", b"\x03net"] {
-            let dnsqr = Dnsqr {
-                qname: Some(qname),
-                ..dnsqr()
-            };
-            let filter = filter(ReadArgs {
-                qname: typed(&["."]),
-                ..ReadArgs::default()
-            });
+            let dnsqr = Dnsqr { qname: Some(qname), ..dnsqr() };
+            let filter = filter(ReadArgs { qname: typed(&["."]), ..ReadArgs::default() });
             assert!(!filter.passes(&payload(), Some(&dnsqr)), "{qname:?}");
         }
     }

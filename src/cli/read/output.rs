@@ -28,9 +28,7 @@ impl Format {
             "json" => Ok(Format::Json),
             "pcap" => Ok(Format::Pcap),
             "cof" => Ok(Format::Cof),
-            _ => Err(format!(
-                "--format {typed:?}: write one of pres, json, pcap, cof"
-            )),
+            _ => Err(format!("--format {typed:?}: write one of pres, json, pcap, cof")),
         }
     }
 
@@ -53,18 +51,16 @@ impl Target {
     /// Opens the place to write to; `-` is standard output. Refuses to show a terminal what is binary.
     pub(super) fn open(path: Option<&Path>, binary: bool) -> Result<Target, String> {
         let target = match path {
-            Some(path) if path.as_os_str() != "-" => Target::open_file(path, binary)
-                .map_err(|error| format!("cannot write {}: {error}", path.display()))?,
+            Some(path) if path.as_os_str() != "-" => {
+                Target::open_file(path, binary).map_err(|error| format!("cannot write {}: {error}", path.display()))?
+            }
             _ => {
                 let stdout = io::stdout();
                 let terminal = stdout.is_terminal();
-                (!(binary && terminal))
-                    .then(|| Target::new(Box::new(stdout), None, "standard output".to_string()))
+                (!(binary && terminal)).then(|| Target::new(Box::new(stdout), None, "standard output".to_string()))
             }
         };
-        target.ok_or_else(|| {
-            "pcap is not for a terminal; write to a file with -w, or into a pipe".to_string()
-        })
+        target.ok_or_else(|| "pcap is not for a terminal; write to a file with -w, or into a pipe".to_string())
     }
 
     fn open_file(path: &Path, binary: bool) -> io::Result<Option<Target>> {
@@ -84,11 +80,7 @@ impl Target {
     }
 
     fn new(stream: Box<dyn Write>, rename: Option<(PathBuf, PathBuf)>, name: String) -> Target {
-        Target {
-            stream: BufWriter::with_capacity(64 * 1024, stream),
-            rename,
-            name,
-        }
+        Target { stream: BufWriter::with_capacity(64 * 1024, stream), rename, name }
     }
 
     /// What to call it in a message.
@@ -137,12 +129,7 @@ impl Output {
             Format::Stats => State::Stats(Box::default()),
             Format::Pres | Format::Json | Format::Pcap => State::None,
         };
-        Output {
-            format,
-            state,
-            target,
-            buffer: Vec::new(),
-        }
+        Output { format, state, target, buffer: Vec::new() }
     }
 
     /// Writes what stands before the first payload.
@@ -154,11 +141,7 @@ impl Output {
     }
 
     /// Takes a payload and what it decodes to. Forms that show DNS only leave out other payloads.
-    pub(super) fn payload(
-        &mut self,
-        payload: &Payload<'_>,
-        dnsqr: Option<&Dnsqr<'_>>,
-    ) -> io::Result<()> {
+    pub(super) fn payload(&mut self, payload: &Payload<'_>, dnsqr: Option<&Dnsqr<'_>>) -> io::Result<()> {
         match (&mut self.state, self.format, dnsqr) {
             (State::Tuples(table), _, Some(dnsqr)) => table.add(payload, dnsqr, &mut self.buffer),
             (State::Stats(stats), _, _) => stats.add(payload, dnsqr),

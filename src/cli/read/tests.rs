@@ -10,20 +10,7 @@ const NAMES: [&[u8]; 2] = [b"\x03www\x07example\x03net\0", b"\x07example\x03org\
 
 /// A UDP packet with a DNS message that asks for `name`.
 fn packet(name: &[u8], flags: [u8; 2], answer: &[u8]) -> Vec<u8> {
-    let mut message = vec![
-        0,
-        1,
-        flags[0],
-        flags[1],
-        0,
-        1,
-        0,
-        u8::from(!answer.is_empty()),
-        0,
-        0,
-        0,
-        0,
-    ];
+    let mut message = vec![0, 1, flags[0], flags[1], 0, 1, 0, u8::from(!answer.is_empty()), 0, 0, 0, 0];
     message.extend([name, &[0, 1, 0, 1], answer].concat());
     let len = u16::try_from(28 + message.len()).unwrap().to_be_bytes();
     let mut packet = vec![0x45, 0, len[0], len[1], 0, 1, 0, 0, 64, 17, 0, 0];
@@ -58,14 +45,7 @@ fn dnsqr(name: &[u8], time: i64, answered: bool) -> NmsgPayload {
         dnsqr.response_time_nsec = vec![2_000_001];
     }
     let payload = Some(dnsqr.encode_to_vec());
-    NmsgPayload {
-        vid: 1,
-        msgtype: 9,
-        time_sec: time,
-        time_nsec: 1,
-        payload,
-        ..Default::default()
-    }
+    NmsgPayload { vid: 1, msgtype: 9, time_sec: time, time_nsec: 1, payload, ..Default::default() }
 }
 
 /// Two transactions, one of them unanswered, and a payload of another type, in a container.
@@ -73,13 +53,7 @@ fn sample() -> Vec<u8> {
     let mut body = Nmsg::default();
     body.push(dnsqr(NAMES[0], 1_790_001_000, true));
     body.push(dnsqr(NAMES[1], 1_790_001_060, false));
-    body.push(NmsgPayload {
-        vid: 200,
-        msgtype: 1,
-        time_sec: 5,
-        payload: Some(vec![1]),
-        ..Default::default()
-    });
+    body.push(NmsgPayload { vid: 200, msgtype: 1, time_sec: 5, payload: Some(vec![1]), ..Default::default() });
     container(0, &body.encoded())
 }
 
@@ -88,8 +62,7 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(name: &str) -> Scratch {
-        let path =
-            std::env::temp_dir().join(format!("sie-dns-sensor-read-{name}-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("sie-dns-sensor-read-{name}-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Scratch(path)
     }
@@ -104,11 +77,7 @@ impl Scratch {
     fn read(&self, input: &[u8], args: ReadArgs) -> (Vec<u8>, Outcome) {
         let out = self.0.join("out");
         let files = vec![self.file("in.nmsg", input)];
-        let args = ReadArgs {
-            files,
-            write: Some(out.clone()),
-            ..args
-        };
+        let args = ReadArgs { files, write: Some(out.clone()), ..args };
         let request = Request::new(&args).unwrap();
         let outcome = read_all(request, &args);
         (fs::read(out).unwrap_or_default(), outcome)
@@ -122,10 +91,7 @@ impl Drop for Scratch {
 }
 
 fn format(format: &str) -> ReadArgs {
-    ReadArgs {
-        format: format.to_string(),
-        ..ReadArgs::default()
-    }
+    ReadArgs { format: format.to_string(), ..ReadArgs::default() }
 }
 
 fn lines(bytes: &[u8]) -> usize {
@@ -137,24 +103,15 @@ fn json_is_a_line_for_each_payload_that_passes() {
     let scratch = Scratch::new("json");
     let (out, outcome) = scratch.read(&sample(), format("json"));
     assert_eq!((lines(&out), outcome), (3, Outcome::Done));
-    let args = ReadArgs {
-        kind: vec!["unanswered".to_string()],
-        ..format("json")
-    };
+    let args = ReadArgs { kind: vec!["unanswered".to_string()], ..format("json") };
     let text = String::from_utf8(scratch.read(&sample(), args).0).unwrap();
-    assert!(
-        lines(text.as_bytes()) == 1 && text.contains("example.org."),
-        "{text}"
-    );
+    assert!(lines(text.as_bytes()) == 1 && text.contains("example.org."), "{text}");
 }
 
 #[test]
 fn a_count_stops_after_that_many_payloads() {
     let scratch = Scratch::new("count");
-    let args = ReadArgs {
-        count: Some("1".to_string()),
-        ..format("json")
-    };
+    let args = ReadArgs { count: Some("1".to_string()), ..format("json") };
     let input = [sample(), b"garbage behind it".to_vec()].concat();
     let (out, outcome) = scratch.read(&input, args);
     assert_eq!((lines(&out), outcome), (1, Outcome::Done));
@@ -192,38 +149,21 @@ fn tuples_are_one_line_however_often_they_are_seen() {
 #[test]
 fn counts_obey_the_filters() {
     let scratch = Scratch::new("stats");
-    let args = ReadArgs {
-        stats: true,
-        qname: vec!["net".to_string()],
-        ..ReadArgs::default()
-    };
+    let args = ReadArgs { stats: true, qname: vec!["net".to_string()], ..ReadArgs::default() };
     let text = String::from_utf8(scratch.read(&sample(), args).0).unwrap();
-    assert!(
-        text.contains("payloads   1 (1 transactions, 0 of other types)"),
-        "{text}"
-    );
-    assert!(
-        text.contains("example.net.") && !text.contains("example.org."),
-        "{text}"
-    );
+    assert!(text.contains("payloads   1 (1 transactions, 0 of other types)"), "{text}");
+    assert!(text.contains("example.net.") && !text.contains("example.org."), "{text}");
 }
 
 #[test]
 fn damage_is_exit_code_1_and_the_rest_is_read() {
     let scratch = Scratch::new("damage");
     let mut malformed = Nmsg::default();
-    malformed.push(NmsgPayload {
-        vid: 1,
-        msgtype: 9,
-        payload: Some(vec![0x08]),
-        ..Default::default()
-    });
+    malformed.push(NmsgPayload { vid: 1, msgtype: 9, payload: Some(vec![0x08]), ..Default::default() });
     let cut = sample()[..50].to_vec();
-    for (damage, expected) in [
-        (b"garbage".to_vec(), 6),
-        (container(0, &[0x0b]), 6),
-        (container(0, &malformed.encoded()), 7),
-    ] {
+    for (damage, expected) in
+        [(b"garbage".to_vec(), 6), (container(0, &[0x0b]), 6), (container(0, &malformed.encoded()), 7)]
+    {
         let (out, outcome) = scratch.read(&[sample(), damage, sample()].concat(), format("json"));
         assert_eq!((lines(&out), outcome), (expected, Outcome::SomeInputBad));
     }
@@ -236,15 +176,8 @@ fn a_file_that_cannot_be_opened_is_a_failure_and_the_others_are_read() {
     let scratch = Scratch::new("missing");
     let out = scratch.0.join("out");
     let files = vec![scratch.0.join("missing"), scratch.file("there", &sample())];
-    let args = ReadArgs {
-        files,
-        write: Some(out.clone()),
-        ..format("json")
-    };
-    assert_eq!(
-        read_all(Request::new(&args).unwrap(), &args),
-        Outcome::Failed
-    );
+    let args = ReadArgs { files, write: Some(out.clone()), ..format("json") };
+    assert_eq!(read_all(Request::new(&args).unwrap(), &args), Outcome::Failed);
     assert_eq!(lines(&fs::read(out).unwrap()), 3);
 }
 
@@ -252,18 +185,10 @@ fn a_file_that_cannot_be_opened_is_a_failure_and_the_others_are_read() {
 fn an_input_may_be_the_output() {
     let scratch = Scratch::new("same");
     let path = scratch.file("same", &sample());
-    let args = ReadArgs {
-        files: vec![path.clone()],
-        write: Some(path.clone()),
-        ..format("json")
-    };
+    let args = ReadArgs { files: vec![path.clone()], write: Some(path.clone()), ..format("json") };
     assert_eq!(read_all(Request::new(&args).unwrap(), &args), Outcome::Done);
     assert_eq!(lines(&fs::read(path).unwrap()), 3);
-    assert_eq!(
-        fs::read_dir(&scratch.0).unwrap().count(),
-        1,
-        "no part file stays"
-    );
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1, "no part file stays");
 }
 
 #[test]
@@ -276,8 +201,5 @@ fn every_wrong_option_is_said() {
     };
     let problems = Request::new(&args).unwrap_err();
     assert_eq!(problems.len(), 4, "{problems:#?}");
-    assert!(
-        problems[0].contains("pres, json, pcap, cof"),
-        "{problems:#?}"
-    );
+    assert!(problems[0].contains("pres, json, pcap, cof"), "{problems:#?}");
 }

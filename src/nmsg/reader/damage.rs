@@ -52,9 +52,7 @@ impl std::fmt::Display for Damage {
             Damage::Zlib => f.write_str("its zlib stream is damaged"),
             Damage::InflatedLength(len) => write!(f, "it cannot inflate to {len} bytes"),
             Damage::Fragment => f.write_str("a container fragment contradicts the others"),
-            Damage::FragmentChecksum => {
-                f.write_str("the reassembled fragments have the wrong checksum")
-            }
+            Damage::FragmentChecksum => f.write_str("the reassembled fragments have the wrong checksum"),
         }
     }
 }
@@ -111,16 +109,9 @@ impl std::fmt::Display for ReadError {
         match self {
             ReadError::Io { offset, error } => write!(f, "offset {offset}: cannot read: {error}"),
             ReadError::NotContainer { offset, skipped } => {
-                write!(
-                    f,
-                    "offset {offset}: no NMSG container; skipped {skipped} bytes"
-                )
+                write!(f, "offset {offset}: no NMSG container; skipped {skipped} bytes")
             }
-            ReadError::TooLong {
-                offset,
-                len,
-                skipped,
-            } => write!(
+            ReadError::TooLong { offset, len, skipped } => write!(
                 f,
                 "offset {offset}: a container of {len} bytes, more than the {READ_MAX} allowed; skipped {skipped} bytes"
             ),
@@ -131,10 +122,7 @@ impl std::fmt::Display for ReadError {
                 write!(f, "offset {offset}: malformed container skipped: {damage}")
             }
             ReadError::Checksum { offset, payloads } => {
-                write!(
-                    f,
-                    "offset {offset}: {payloads} payloads dropped for a wrong checksum"
-                )
+                write!(f, "offset {offset}: {payloads} payloads dropped for a wrong checksum")
             }
         }
     }

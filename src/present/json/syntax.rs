@@ -41,11 +41,7 @@ pub(super) fn member(key: &str, out: &mut Vec<u8>, value: impl FnOnce(&mut Vec<u
 }
 
 /// An array of what `item` writes for each item.
-pub(super) fn array<T>(
-    out: &mut Vec<u8>,
-    items: impl IntoIterator<Item = T>,
-    item: impl Fn(T, &mut Vec<u8>),
-) {
+pub(super) fn array<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, item: impl Fn(T, &mut Vec<u8>)) {
     out.push(b'[');
     for one in items {
         separate(out);
@@ -60,10 +56,7 @@ pub(super) fn string(out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     content(out);
     let written = out.get(start..).unwrap_or_default();
-    if written
-        .iter()
-        .any(|byte| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\'))
-    {
+    if written.iter().any(|byte| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\')) {
         let written = out.split_off(start);
         escape_json(&String::from_utf8_lossy(&written), out);
     }
@@ -101,9 +94,6 @@ mod tests {
     fn strings_escape_quotes_backslashes_and_control_characters_only() {
         let mut out = Vec::new();
         escape_json("a\"b\\c/d\n\u{1b}\u{7f}\u{9b}é", &mut out);
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "a\\\"b\\\\c/d\\u000a\\u001b\\u007f\\u009bé"
-        );
+        assert_eq!(String::from_utf8(out).unwrap(), "a\\\"b\\\\c/d\\u000a\\u001b\\u007f\\u009bé");
     }
 }

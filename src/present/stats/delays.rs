@@ -13,19 +13,11 @@ impl Delays {
     const PER_POWER: u32 = 16;
 
     pub(super) fn new() -> Delays {
-        Delays {
-            buckets: vec![0; 64 * 16],
-            count: 0,
-            min: u64::MAX,
-            max: 0,
-        }
+        Delays { buckets: vec![0; 64 * 16], count: 0, min: u64::MAX, max: 0 }
     }
 
     pub(super) fn add(&mut self, nanos: u64) {
-        if let Some(bucket) = usize::try_from(bucket(nanos))
-            .ok()
-            .and_then(|index| self.buckets.get_mut(index))
-        {
+        if let Some(bucket) = usize::try_from(bucket(nanos)).ok().and_then(|index| self.buckets.get_mut(index)) {
             *bucket += 1;
         }
         self.count += 1;
@@ -51,11 +43,7 @@ impl Delays {
 pub(super) fn bucket(nanos: u64) -> u32 {
     let nanos = nanos.max(1);
     let power = nanos.ilog2();
-    let four_bits = if power >= 4 {
-        nanos >> (power - 4)
-    } else {
-        nanos << (4 - power)
-    };
+    let four_bits = if power >= 4 { nanos >> (power - 4) } else { nanos << (4 - power) };
     power * Delays::PER_POWER + u32::try_from(four_bits & 15).unwrap_or_default()
 }
 
@@ -79,10 +67,7 @@ mod tests {
         for percent in [50, 90, 99] {
             let exact = percent * 1_000_000;
             let found = delays.quantile(percent);
-            assert!(
-                (exact..=exact + exact / 16).contains(&found),
-                "{percent}: {found}"
-            );
+            assert!((exact..=exact + exact / 16).contains(&found), "{percent}: {found}");
         }
         assert_eq!((delays.min, delays.quantile(100)), (1000, 100_000_000));
     }

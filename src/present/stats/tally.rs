@@ -30,18 +30,10 @@ impl Tally {
 
     /// The most frequent ones, and how often all others came.
     pub(super) fn top(&self, rows: usize, name: impl Fn(u32) -> String) -> Vec<(String, u64)> {
-        let mut all: Vec<_> = self
-            .numbers
-            .iter()
-            .map(|(&number, &count)| (number, count))
-            .collect();
+        let mut all: Vec<_> = self.numbers.iter().map(|(&number, &count)| (number, count)).collect();
         all.sort_unstable_by_key(|&(number, count)| (std::cmp::Reverse(count), number));
         let rest: u64 = all.iter().skip(rows).map(|(_, count)| count).sum();
-        let mut lines: Vec<_> = all
-            .into_iter()
-            .take(rows)
-            .map(|(number, count)| (name(number), count))
-            .collect();
+        let mut lines: Vec<_> = all.into_iter().take(rows).map(|(number, count)| (name(number), count)).collect();
         if rest + self.others > 0 {
             lines.push(("(others)".to_string(), rest + self.others));
         }
