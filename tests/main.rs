@@ -2,3 +2,4 @@
 
 mod present;
 mod read;
+mod replay;
