@@ -4,9 +4,10 @@
 //! checksums, a sequence number where it travels by datagram. A payload is a vendor and type number, a time, and
 //! the bytes of a message; here that message is [`dnsqr::Dnsqr`].
 
+mod buffer;
 pub mod container;
 pub mod dnsqr;
-pub mod encode;
+mod encode;
 mod input;
 pub mod packets;
 mod payload;

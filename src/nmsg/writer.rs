@@ -2,8 +2,9 @@
 
 use super::{
     MSGTYPE_DNSQR, VENDOR_BASE,
+    buffer::Buffer,
     container::{FLAG_ZLIB, HEADER_LEN, MAGIC, VERSION, WRITE_MAX, checksum},
-    encode::{self, Fields, ROOM},
+    encode,
 };
 use crate::{
     stats::Output,
@@ -18,16 +19,21 @@ const SLACK: usize = 32;
 /// A payload checksum in the container: a tag and the longest varint of 32 bits.
 const CHECKSUM_LEN: usize = 1 + 5;
 
+/// Room in a container for the payload that turns out to be one too many; longer ones make it grow.
+const OVERHANG: usize = 1 << 16;
+
 /// A container being filled.
 pub struct Builder {
     /// Header, to be filled in last, and payloads.
-    bytes: Vec<u8>,
+    bytes: Buffer,
     checksums: Vec<u32>,
 }
 
 impl Default for Builder {
     fn default() -> Builder {
-        Builder { bytes: vec![0; HEADER_LEN], checksums: Vec::new() }
+        let mut bytes = Buffer::new(WRITE_MAX + OVERHANG);
+        bytes.extend(&[0; HEADER_LEN]);
+        Builder { bytes, checksums: Vec::new() }
     }
 }
 
@@ -47,33 +53,73 @@ impl Builder {
     #[inline]
     pub fn push(&mut self, transaction: &Transaction) -> bool {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; USUAL_HEAD]);
-        encode::dnsqr(transaction, &mut self.bytes);
+        let message = self.payload(transaction);
         let estimate = self.bytes.len() + self.checksums.len() * CHECKSUM_LEN + SLACK;
         if estimate >= WRITE_MAX && !self.is_empty() {
             self.bytes.truncate(start);
             return false;
         }
-        let message = start + USUAL_HEAD;
-        self.checksums.push(checksum(&self.bytes[message..]));
-        let (head, len) = head(encode::time(transaction), self.bytes.len() - message);
-        match self.bytes.get_mut(start..message) {
-            Some(room) if len == USUAL_HEAD => room.copy_from_slice(&head[..len]),
-            _ => drop(self.bytes.splice(start..message, head[..len].iter().copied())),
-        }
+        self.checksums.push(checksum(self.bytes.since(message)));
         true
+    }
+
+    /// Adds an `NmsgPayload` (as `Nmsg.payloads`); where its message starts. The two lengths stand before what they
+    /// measure: room for two bytes is left for each, which nearly always is right.
+    #[inline]
+    fn payload(&mut self, transaction: &Transaction) -> usize {
+        let time = encode::time(transaction);
+        let start = self.bytes.len();
+        self.bytes.tag_of_bytes(1);
+        self.bytes.skip(2);
+        self.payload_fields(time);
+        self.bytes.tag_of_bytes(5);
+        self.bytes.skip(2);
+        let message = self.bytes.len();
+        encode::dnsqr(transaction, &mut self.bytes);
+        let message_len = self.bytes.len() - message;
+        let payload = start + 1 + 2;
+        match (varint_of_two(self.bytes.len() - payload), varint_of_two(message_len)) {
+            (Some(payload_len), Some(message_len)) => {
+                self.bytes.fill(start + 1, payload_len);
+                self.bytes.fill(message - 2, message_len);
+                message
+            }
+            _ => self.lengths_of_other_sizes(start, message, time),
+        }
+    }
+
+    fn payload_fields(&mut self, time: Timestamp) {
+        self.bytes.varint(1, VENDOR_BASE.into());
+        self.bytes.varint(2, MSGTYPE_DNSQR.into());
+        self.bytes.varint(3, time.seconds());
+        self.bytes.fixed32(4, time.subsec_nanos());
+    }
+
+    /// Writes a payload again whose lengths do not take two bytes each.
+    #[cold]
+    fn lengths_of_other_sizes(&mut self, start: usize, message: usize, time: Timestamp) -> usize {
+        let encoded = self.bytes.since(message).to_vec();
+        let fields = start + 1 + 2;
+        self.bytes.truncate(fields);
+        self.payload_fields(time);
+        self.bytes.length(5, encoded.len());
+        let head = self.bytes.since(fields).to_vec();
+        self.bytes.truncate(start);
+        self.bytes.length(1, head.len() + encoded.len());
+        self.bytes.extend(&head);
+        let message = self.bytes.len();
+        self.bytes.extend(&encoded);
+        message
     }
 
     /// Closes the container: its bytes, header included. It must be [`Builder::clear`]ed before the next payload.
     pub fn finish(&mut self) -> &[u8] {
         for checksum in &self.checksums {
-            let mut fields = Fields::new();
-            fields.varint(2, (*checksum).into()); // Nmsg.payload_crcs
-            fields.flush(&mut self.bytes);
+            self.bytes.varint(2, (*checksum).into()); // Nmsg.payload_crcs
         }
         let body_len = (self.bytes.len() - HEADER_LEN) as u32;
-        self.bytes[..HEADER_LEN].copy_from_slice(&header(0, body_len));
-        &self.bytes
+        self.bytes.fill(0, header(0, body_len));
+        self.bytes.written()
     }
 
     /// Makes it empty, its memory kept.
@@ -83,23 +129,10 @@ impl Builder {
     }
 }
 
-/// Length of what stands before a message of 128 to 16 383 bytes in our time: both lengths take two bytes.
-const USUAL_HEAD: usize = 21;
-
-/// What stands before a message of `len` bytes in a container: `Nmsg.payloads`, an `NmsgPayload`, up to its message. With its
-/// own length.
+/// A length as a varint, if that takes two bytes.
 #[inline]
-fn head(time: Timestamp, len: usize) -> ([u8; ROOM], usize) {
-    let mut payload = Fields::new();
-    payload.varint(1, VENDOR_BASE.into());
-    payload.varint(2, MSGTYPE_DNSQR.into());
-    payload.varint(3, time.seconds());
-    payload.fixed32(4, time.subsec_nanos());
-    payload.length(5, len);
-    let mut head = Fields::new();
-    head.length(1, payload.len() + len);
-    head.append(&payload);
-    head.into_bytes()
+fn varint_of_two(len: usize) -> Option<[u8; 2]> {
+    (0x80..0x4000).contains(&len).then_some([len as u8 | 0x80, (len >> 7) as u8])
 }
 
 /// A container's header.

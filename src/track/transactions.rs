@@ -10,9 +10,10 @@ use crate::{
     decode::dns::{Question, rcode},
     time::Timestamp,
 };
+use foldhash::quality::RandomState;
 use hashbrown::{HashTable, hash_table::Entry as Slot};
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     ops::Range,
     time::Duration,
 };
@@ -120,7 +121,7 @@ impl Transactions {
             order: Queue::new(),
             index: HashTable::new(),
             packets: Pool::new(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
         }
     }
 
