@@ -24,47 +24,43 @@ pub struct Flow {
 impl Flow {
     #[inline]
     pub(super) fn key(&self) -> Key {
-        let mut key = [0; KEY_LEN];
-        let (addresses, rest) = key.split_at_mut(32);
-        let (query, response) = addresses.split_at_mut(16);
-        put_address(query, self.query_ip);
-        put_address(response, self.response_ip);
-        let [q0, q1] = self.query_port.to_be_bytes();
-        let [r0, r1] = self.response_port.to_be_bytes();
-        rest.copy_from_slice(&[q0, q1, r0, r1, self.protocol, u8::from(self.query_ip.is_ipv6())]);
-        Key(key)
+        let [q0, q1] = words(self.query_ip);
+        let [r0, r1] = words(self.response_ip);
+        let ports = u64::from(self.query_port) | u64::from(self.response_port) << 16;
+        let rest = u64::from(self.protocol) << 32 | u64::from(self.query_ip.is_ipv6()) << 40;
+        Key([q0, q1, r0, r1, ports | rest])
     }
 }
 
 #[inline]
-fn put_address(to: &mut [u8], address: IpAddr) {
+fn words(address: IpAddr) -> [u64; 2] {
     match address {
-        IpAddr::V4(address) => to[..4].copy_from_slice(&address.octets()),
-        IpAddr::V6(address) => to.copy_from_slice(&address.octets()),
+        IpAddr::V4(address) => [u32::from_ne_bytes(address.octets()).into(), 0],
+        IpAddr::V6(address) => {
+            let octets = u128::from_ne_bytes(address.octets());
+            [octets as u64, (octets >> 64) as u64]
+        }
     }
 }
 
-const KEY_LEN: usize = 38;
-
-/// A [`Flow`] as bytes, for tables.
+/// A [`Flow`] in the form that tables compare and hash fastest.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key([u8; KEY_LEN]);
+pub(super) struct Key([u64; 5]);
 
 impl Key {
     pub(super) fn flow(&self) -> Flow {
-        let [query @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = self.0;
-        let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, response @ .., _, _, _, _, _, _] = self.0;
-        let [.., q0, q1, r0, r1, protocol, is_ipv6] = self.0;
-        let address = |bytes: [u8; 16]| match bytes {
-            bytes if is_ipv6 != 0 => IpAddr::from(bytes),
-            [a, b, c, d, ..] => IpAddr::from([a, b, c, d]),
+        let [q0, q1, r0, r1, rest] = self.0;
+        let is_ipv6 = rest >> 40 != 0;
+        let address = |low: u64, high: u64| match is_ipv6 {
+            false => IpAddr::from((low as u32).to_ne_bytes()),
+            true => IpAddr::from((u128::from(low) | u128::from(high) << 64).to_ne_bytes()),
         };
         Flow {
-            query_ip: address(query),
-            response_ip: address(response),
-            query_port: u16::from_be_bytes([q0, q1]),
-            response_port: u16::from_be_bytes([r0, r1]),
-            protocol,
+            query_ip: address(q0, q1),
+            response_ip: address(r0, r1),
+            query_port: rest as u16,
+            response_port: (rest >> 16) as u16,
+            protocol: (rest >> 32) as u8,
         }
     }
 }
@@ -72,7 +68,7 @@ impl Key {
 impl Hash for Key {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(&self.0);
+        self.0.into_iter().for_each(|word| state.write_u64(word));
     }
 }
 
