@@ -8,7 +8,7 @@ const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
 
 /// The IPv4 packet at the start of `bytes`.
-#[inline]
+#[inline(always)]
 pub(super) fn packet(bytes: &[u8]) -> Result<Packet<'_>, Malformed> {
     let mut cursor = Cursor::new(bytes);
     let header: [u8; HEADER_LEN] = cursor.take().ok_or(Malformed::Ip)?;
@@ -34,7 +34,7 @@ pub(super) fn packet(bytes: &[u8]) -> Result<Packet<'_>, Malformed> {
     })
 }
 
-#[inline]
+#[inline(always)]
 fn fragment(id: u16, flags: u16, len: usize) -> Result<Option<Fragment>, Malformed> {
     if flags & (MORE_FRAGMENTS | OFFSET_MASK) == 0 {
         return Ok(None);

@@ -17,7 +17,7 @@ const HOST_IDENTITY: u8 = 139;
 const SHIM6: u8 = 140;
 
 /// The IPv6 packet at the start of `bytes`.
-#[inline]
+#[inline(always)]
 pub(super) fn packet(bytes: &[u8]) -> Result<Packet<'_>, Malformed> {
     let mut cursor = Cursor::new(bytes);
     let [_, _, _, _, len0, len1, next_header, _]: [u8; 8] = cursor.take().ok_or(Malformed::Ip)?;

@@ -12,7 +12,7 @@ const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPES_VLAN: [u16; 3] = [0x8100, 0x88a8, 0x9100];
 
 /// The IP packet that `frame` carries, padding included; `None` when it carries something else.
-#[inline]
+#[inline(always)]
 pub fn network(link_type: LinkType, frame: &[u8]) -> Result<Option<&[u8]>, Malformed> {
     let mut cursor = Cursor::new(frame);
     let network = match link_type {
@@ -37,14 +37,14 @@ fn cooked2(mut cursor: Cursor<'_>) -> Option<Option<&[u8]>> {
 }
 
 /// `cursor` stands before an EtherType.
-#[inline]
+#[inline(always)]
 fn ethertype(mut cursor: Cursor<'_>) -> Option<Option<&[u8]>> {
     let ethertype = cursor.u16()?;
     behind_tags(ethertype, cursor)
 }
 
 /// What stands behind `ethertype` and the VLAN tags it may announce.
-#[inline]
+#[inline(always)]
 fn behind_tags<'p>(mut ethertype: u16, mut cursor: Cursor<'p>) -> Option<Option<&'p [u8]>> {
     for _ in 0..=TAGS_MAX {
         if ethertype == ETHERTYPE_IPV4 || ethertype == ETHERTYPE_IPV6 {

@@ -72,6 +72,7 @@ impl Packet<'_> {
 }
 
 /// The IP packet in `bytes`, whose first half-byte says which version it is.
+#[inline(always)]
 pub fn packet(bytes: &[u8]) -> Result<Packet<'_>, Malformed> {
     match bytes.first().map(|first| first >> 4) {
         Some(4) => ipv4::packet(bytes),
