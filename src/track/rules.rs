@@ -33,20 +33,22 @@ impl Rules {
 }
 
 impl Limits {
-    /// The bounds that `settings` ask for. Three quarters of the memory limit are the query table's, which fills them
-    /// only when DNSQR_STATE_TABLE_MAX is far above its default.
+    /// The bounds that `settings` ask for, within the memory limit together: what fragments and streams may not take is the
+    /// query table's. It needs that only when DNSQR_STATE_TABLE_MAX is far above its default.
     pub fn new(settings: &Settings) -> Limits {
         let memory = usize::try_from(settings.memory_limit).unwrap_or(usize::MAX);
+        let fragments = FRAGMENT_BYTES.min(memory / 8);
+        let streams = usize::try_from(settings.tcp_bytes_max).unwrap_or(usize::MAX).min(memory / 4);
         Limits {
             queries: QueryLimits {
                 queries: settings.state_table_max,
-                bytes: memory / 4 * 3,
+                bytes: memory - fragments - streams,
                 timeout: settings.query_timeout,
             },
-            fragments: FragmentLimits { bytes: FRAGMENT_BYTES.min(memory / 8), lifetime: FRAGMENT_LIFETIME },
+            fragments: FragmentLimits { bytes: fragments, lifetime: FRAGMENT_LIFETIME },
             streams: StreamLimits {
                 connections: settings.tcp_connections_max,
-                bytes: usize::try_from(settings.tcp_bytes_max).unwrap_or(usize::MAX),
+                bytes: streams,
                 idle: settings.tcp_idle,
             },
         }
