@@ -3,7 +3,11 @@
 use sie_dns_sensor::{
     capture::{Input, Next},
     config, decode,
-    nmsg::{dnsqr::Dnsqr, reader::Reader, writer::Writer},
+    nmsg::{
+        dnsqr::Dnsqr,
+        reader::Reader,
+        writer::{Level, Writer},
+    },
     present::{json, pres},
     track::{Limits, Rules, Tracker},
 };
@@ -24,7 +28,7 @@ fn sets(environment: &serde_json::Value) -> Vec<String> {
 }
 
 /// The NMSG that replay makes of a capture.
-fn replay(capture: &str, sets: &[String], level: Option<u8>) -> Vec<u8> {
+fn replay(capture: &str, sets: &[String], level: Option<Level>) -> Vec<u8> {
     let (settings, _) = config::load(None, sets).unwrap_or_else(|problems| panic!("{capture}: {problems}"));
     let mut input = Input::new(vec![vectors().join(capture)], false).unwrap();
     let mut tracker = Tracker::new(Rules::new(&settings, settings.replay_capture_rd()), Limits::new(&settings));
@@ -68,7 +72,7 @@ fn the_captures_that_libnmsg_reads_alike_give_its_text_and_json_to_the_byte() {
         }
         same += 1;
         let capture = expected["capture"].as_str().unwrap();
-        for level in [None, Some(3)] {
+        for level in [None, Some(Level::Measured)] {
             let nmsg = replay(capture, &sets(&environments[capture]), level);
             let (mut text, mut lines) = (String::new(), String::new());
             read(&nmsg, |_, pres, json| {

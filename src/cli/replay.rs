@@ -7,7 +7,7 @@ use super::{
 use crate::{
     capture::{Input, Next},
     config::{self, Compress, Settings},
-    nmsg::writer::Writer,
+    nmsg::writer::{Level, Writer},
     stats::Ledger,
     track::{Limits, Rules, Sink, Tracker, Transaction},
 };
@@ -64,9 +64,6 @@ const FAILED: u8 = 2;
 const UNBALANCED: u8 = 3;
 /// Exit code: settings (EX_CONFIG of sysexits.h).
 const SETTINGS: u8 = 78;
-
-/// Level that the sensor compresses with: of those whose files are within 5 % of zlib's level 6, the fastest.
-const LEVEL: u8 = 3;
 
 /// Packets between two looks at the progress bar.
 const PROGRESS_EVERY: u32 = 4096;
@@ -149,13 +146,13 @@ fn replay(args: &ReplayArgs, settings: &Settings) -> Result<ExitCode, Failure> {
     Ok(conclude(args, &ledger, bad_input))
 }
 
-/// `None`: uncompressed.
-fn level(args: &ReplayArgs, settings: &Settings) -> Option<u8> {
+/// `None`: uncompressed. `-z` alone is what the settings say, and where they say nothing of a level, the sensor's own.
+fn level(args: &ReplayArgs, settings: &Settings) -> Option<Level> {
     let of_settings = match settings.compress {
-        Compress::Level(level) => level,
-        Compress::Off | Compress::Adaptive => LEVEL,
+        Compress::Level(level) => Level::Fixed(level),
+        Compress::Off | Compress::Adaptive => Level::Measured,
     };
-    args.compress.map(|level| level.unwrap_or(of_settings))
+    args.compress.map(|level| level.map_or(of_settings, Level::Fixed))
 }
 
 /// Reads all input. True if some of it was bad.

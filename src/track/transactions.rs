@@ -12,11 +12,7 @@ use crate::{
 };
 use foldhash::quality::RandomState;
 use hashbrown::{HashTable, hash_table::Entry as Slot};
-use std::{
-    hash::BuildHasher,
-    ops::Range,
-    time::Duration,
-};
+use std::{hash::BuildHasher, ops::Range, time::Duration};
 
 /// Queries of one 6-tuple less its id that can wait at once; the oldest makes room. Real resolvers send a handful,
 /// over TCP a few dozen. It bounds what one response costs when somebody forges thousands of queries that are alike.
