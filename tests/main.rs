@@ -1,5 +1,8 @@
 //! One binary for all tests of behaviour.
 
+mod independent;
 mod present;
+mod program;
 mod read;
 mod replay;
+mod synthetic;
