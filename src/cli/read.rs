@@ -14,7 +14,7 @@ use clap::Args;
 use self::filter::Filter;
 use self::output::{Format, Output, Target};
 use crate::nmsg::dnsqr::Dnsqr;
-use crate::nmsg::reader::{ReadError, Reader};
+use crate::nmsg::reader::Reader;
 use crate::nmsg::{MSGTYPE_DNSQR, Payload, VENDOR_BASE};
 
 /// Behind `--help`.
@@ -177,7 +177,7 @@ impl Run {
         match File::open(path) {
             Ok(file) => self.read_stream(&name, file),
             Err(error) => {
-                self.problem(Outcome::Failed, &format!("cannot open {name}: {error}"));
+                self.problem(Outcome::SomeInputBad, &format!("cannot open {name}: {error}"));
                 Ok(())
             }
         }
@@ -195,11 +195,7 @@ impl Run {
                     }
                 }
                 Ok(None) => break,
-                Err(error) => {
-                    let failed = matches!(error, ReadError::Io { .. });
-                    let outcome = if failed { Outcome::Failed } else { Outcome::SomeInputBad };
-                    self.problem(outcome, &format!("{name}: {error}"));
-                }
+                Err(error) => self.problem(Outcome::SomeInputBad, &format!("{name}: {error}")),
             }
         }
         self.summarize(name, &reader, undecodable);

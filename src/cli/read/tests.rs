@@ -172,12 +172,12 @@ fn damage_is_exit_code_1_and_the_rest_is_read() {
 }
 
 #[test]
-fn a_file_that_cannot_be_opened_is_a_failure_and_the_others_are_read() {
+fn a_file_that_cannot_be_opened_is_bad_input_and_the_others_are_read() {
     let scratch = Scratch::new("missing");
     let out = scratch.0.join("out");
     let files = vec![scratch.0.join("missing"), scratch.file("there", &sample())];
     let args = ReadArgs { files, write: Some(out.clone()), ..format("json") };
-    assert_eq!(read_all(Request::new(&args).unwrap(), &args), Outcome::Failed);
+    assert_eq!(read_all(Request::new(&args).unwrap(), &args), Outcome::SomeInputBad);
     assert_eq!(lines(&fs::read(out).unwrap()), 3);
 }
 
