@@ -1,5 +1,6 @@
 //! One binary for all tests of behaviour.
 
+mod cli;
 mod independent;
 mod present;
 mod program;

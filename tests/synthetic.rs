@@ -49,7 +49,7 @@ impl Synthetic {
         }
         // Sizes for which the length of a length changes (128 and 16 384 bytes) must be among them.
         let room = match number {
-            _ if number % 1000 == 500 => 20_000 + number / 100,
+            _ if [500, 750].contains(&(number % 1000)) => 20_000 + number / 100, // a stream, and fragments
             _ if number % 1000 < 300 => number % 300,
             _ => number * 7 % 1200,
         };
@@ -172,7 +172,7 @@ fn message(number: u32, room: Option<u32>) -> Vec<u8> {
     let id = ((number * 31) as u16).to_be_bytes();
     let is_response = u8::from(room.is_some());
     let mut message =
-        vec![id[0], id[1], is_response << 7, (number % 4) as u8 * is_response, 0, 1, 0, is_response, 0, 0, 0, 0];
+        vec![id[0], id[1], is_response * 0x84, (number % 4) as u8 * is_response, 0, 1, 0, is_response, 0, 0, 0, 0];
     if number % 10 != 1 {
         let label = format!("n{number}");
         message.push(u8::try_from(label.len()).unwrap());
