@@ -73,7 +73,7 @@ pub fn run(args: &ReplayArgs) -> ExitCode {
     let settings = match config::load(args.config.as_deref(), &args.set) {
         Ok((settings, notices)) => {
             if !args.quiet {
-                notices.iter().for_each(|notice| say(notice));
+                notices.iter().for_each(say);
             }
             settings
         }
