@@ -136,7 +136,7 @@ impl Pair {
         let total = u16::try_from(20 + payload.len()).unwrap().to_be_bytes();
         let id = (self.number as u16).to_be_bytes();
         let (offset, more) = fragment.unwrap_or_default();
-        let offset = (offset / 8 | u16::from(more) << 13).to_be_bytes();
+        let offset = ((offset / 8) | (u16::from(more) << 13)).to_be_bytes();
         let server = [198, 51, 100, (self.number % 250) as u8];
         let ends = if is_query { [RESOLVER_4, server] } else { [server, RESOLVER_4] };
         let mut packet = vec![0x45, 0, total[0], total[1], id[0], id[1], offset[0], offset[1], 64, protocol, 0, 0];
