@@ -357,6 +357,21 @@ fn what_read_gives_back_as_packets_replays_to_the_same() {
 }
 
 #[test]
+fn the_demonstration_shows_every_kind_of_transaction_and_no_client() {
+    let scratch = Scratch::new();
+    let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/demo.pcap");
+    let nmsg = scratch.file("demo.nmsg", nmsg_of(&[&capture]));
+    let of_kind = |args: &[&str]| {
+        let read = ["read", "-f", "json"].iter().chain(args).map(Into::into);
+        run(read.chain([nmsg.clone().into_os_string()])).with_code(0).text().lines().count()
+    };
+    let kinds = ["answered", "unanswered", "unsolicited"].map(|kind| of_kind(&["--type", kind]));
+    assert_eq!(kinds, [52, 2, 1]);
+    assert_eq!(of_kind(&["--ip", "192.0.2.10"]), 0);
+    assert_eq!([of_kind(&["--ip", "192.0.2.53"]), of_kind(&["--ip", "2001:db8:53::53"])], [31, 24]);
+}
+
+#[test]
 fn standard_input_reads_like_a_file() {
     let nmsg = fs::read(vector("expected/udp4.nmsg")).unwrap();
     for args in [vec!["read", "-f", "json"], vec!["read", "-f", "json", "-"]] {
