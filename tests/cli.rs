@@ -252,6 +252,7 @@ fn whoever_has_seen_enough_may_go() {
     let scratch = Scratch::new();
     let capture = scratch.file("large.pcap", Synthetic::new(3000).file);
     seen_enough(replay(["-w".into(), "-".into(), capture.clone()]));
+    seen_enough(replay(["-w".into(), "/dev/stdout".into(), capture.clone()]));
     let out = scratch.path("large.nmsg");
     run(replay(["-w".into(), out.clone(), capture])).with_code(0);
     for format in ["pres", "json", "pcap", "cof"] {

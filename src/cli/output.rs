@@ -29,10 +29,6 @@ impl Target {
             Err(_) => Target::Replace(path.to_owned()),
         }
     }
-
-    pub(super) fn is_stdout(&self) -> bool {
-        matches!(self, Target::Stdout)
-    }
 }
 
 /// A target that is open. A file to be replaced is not touched until [`Output::publish`], and what was written is removed

@@ -113,7 +113,7 @@ fn unsupported(settings: &Settings) -> Option<String> {
 enum Failure {
     /// With a message.
     Said(String),
-    /// Whoever read our standard output has seen enough.
+    /// Whoever read our output has seen enough.
     ReaderGone,
 }
 
@@ -127,16 +127,14 @@ fn replay(args: &ReplayArgs, settings: &Settings) -> Result<ExitCode, Failure> {
         }
         Some(path) => {
             let cannot = |error: &io::Error| Failure::Said(format!("cannot write {}: {error}", path.display()));
-            let target = Target::new(path);
-            let output = Output::create(&target).map_err(|error| cannot(&error))?;
+            let output = Output::create(&Target::new(path)).map_err(|error| cannot(&error))?;
             let mut writer = Writer::new(output, level(args, settings));
             let bad_input = follow(&mut input, &mut tracker, &mut writer, args.quiet, Writer::has_failed);
             let (output, written, error) = writer.finish();
             match error.map_or_else(|| output.publish(), Err) {
                 Ok(()) => (bad_input, written),
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe && target.is_stdout() => {
-                    return Err(Failure::ReaderGone);
-                }
+                // Standard output, by whatever name, or a named pipe.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Failure::ReaderGone),
                 Err(error) => return Err(cannot(&error)),
             }
         }
