@@ -45,7 +45,7 @@ fn sum(counters: &serde_json::Value) -> u64 {
 }
 
 fn frames_in(capture: &Path) -> u64 {
-    let mut input = Input::new(vec![capture.to_owned()], false).unwrap();
+    let mut input = Input::new(vec![capture.to_owned()], false);
     let mut frames = 0;
     while let Next::Frame(_) = input.next() {
         frames += 1;
@@ -446,4 +446,22 @@ fn the_settings_that_the_readme_shows_are_settings() {
     let file = assignments.collect::<Vec<_>>().join("\n");
     let scratch = Scratch::new();
     config::load(Some(&scratch.file("conf", file)), &[]).unwrap_or_else(|problems| panic!("{problems}"));
+}
+
+#[test]
+fn a_capture_is_never_replaced_by_its_own_output() {
+    let scratch = Scratch::new();
+    let capture = scratch.path("a.pcap");
+    fs::copy(vector("udp4.pcap"), &capture).unwrap();
+    let before = fs::read(&capture).unwrap();
+    let ended = run(replay(["-w".into(), capture.clone(), capture.clone()])).with_code(2);
+    assert!(ended.stderr.contains("is to be read and written"), "{}", ended.stderr);
+    assert_eq!(fs::read(&capture).unwrap(), before);
+}
+
+#[test]
+fn merge_reads_the_files_that_are_there() {
+    let args = ["--merge".into(), "--summary=json".into(), "/nonexistent.pcap".into(), vector("udp4.pcap")];
+    let ended = run(replay(args)).with_code(1);
+    assert_eq!(json(std::str::from_utf8(&ended.stdout).unwrap())["queries"]["answered"], 5);
 }

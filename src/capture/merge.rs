@@ -2,8 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::path::PathBuf;
 
-use super::error::ReadError;
+use super::error::{OpenError, ReadError};
 use super::input::{InputError, Next, consumed_at_end};
 use super::savefile::Savefile;
 use crate::time::Timestamp;
@@ -20,20 +21,37 @@ pub(super) struct Merge {
     unknown: Vec<usize>,
     /// Bytes of the files that have ended.
     consumed: u64,
+    /// Files that could not be opened, to be told first; the last of them at the front.
+    failed: Vec<OpenError>,
 }
 
 impl Merge {
-    /// Looks at no frame yet.
-    pub(super) fn new(files: Vec<Savefile>) -> Merge {
+    /// Opens all files, as far as that goes; looks at no frame yet.
+    pub(super) fn open(paths: &[PathBuf]) -> Merge {
+        let (mut files, mut failed) = (Vec::new(), Vec::new());
+        for path in paths {
+            match Savefile::open(path) {
+                Ok(file) => files.push(file),
+                Err(error) => failed.push(error),
+            }
+        }
+        failed.reverse();
+        Merge { failed, ..Merge::new(files) }
+    }
+
+    fn new(files: Vec<Savefile>) -> Merge {
         let heads = BinaryHeap::with_capacity(files.len());
         // Taken from the back: errors come in the order of the files.
         let unknown = (0..files.len()).rev().collect();
         let files = files.into_iter().map(Some).collect();
-        Merge { files, heads, unknown, consumed: 0 }
+        Merge { files, heads, unknown, consumed: 0, failed: Vec::new() }
     }
 
     /// As [`super::Input::next`].
     pub(super) fn next(&mut self) -> Next<'_> {
+        if let Some(error) = self.failed.pop() {
+            return Next::Failed(InputError::Open(error));
+        }
         while let Some(index) = self.unknown.pop() {
             if let Err(error) = self.look(index) {
                 return Next::Failed(InputError::Read(error));
@@ -125,5 +143,17 @@ mod tests {
                 "b4",
             ]
         );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_told_and_the_others_are_read() {
+        let path = std::env::temp_dir().join(format!("sie-merge-{}.pcap", std::process::id()));
+        std::fs::write(&path, PcapFile::new().packet(1, 0, b"a1").bytes).unwrap();
+        let mut merge = Merge::open(&["/nonexistent/1".into(), path.clone(), "/nonexistent/2".into()]);
+        let named = |next: Next| matches!(next, Next::Failed(InputError::Open(_)));
+        assert!(named(merge.next()) && named(merge.next()));
+        assert!(matches!(merge.next(), Next::Frame(_)));
+        assert!(matches!(merge.next(), Next::End));
+        std::fs::remove_file(path).unwrap();
     }
 }

@@ -1,83 +1,79 @@
 //! Where a command writes: standard output, a device or pipe in place, or a file that appears whole or not at all.
 
 use std::{
+    ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
-/// A place to write to, as the user named it.
-#[derive(Clone, Debug)]
-pub(super) enum Target {
-    /// `-`.
-    Stdout,
-    /// Exists and is no regular file (a device, a named pipe): written in place.
-    InPlace(PathBuf),
-    /// A regular file: written beside it, then renamed.
-    Replace(PathBuf),
-}
-
-impl Target {
-    pub(super) fn new(path: &Path) -> Target {
-        if path.as_os_str() == "-" {
-            return Target::Stdout;
-        }
-        match fs::metadata(path) {
-            Ok(metadata) if !metadata.is_file() => Target::InPlace(path.to_owned()),
-            // A symbolic link is followed: what it points to is replaced, not the link.
-            Ok(_) => Target::Replace(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())),
-            Err(_) => Target::Replace(path.to_owned()),
-        }
-    }
-}
-
-/// A target that is open. A file to be replaced is not touched until [`Output::publish`], and what was written is removed
-/// if that is never called.
+/// Where bytes go. A regular file is not touched until [`Output::publish`], so it may be one of the inputs of a command that
+/// reads them first; what was written is removed if that is never called.
 pub(super) struct Output {
     to: Box<dyn Write>,
-    /// Where the bytes are, and where they belong.
-    pending: Option<(PathBuf, PathBuf)>,
-    file: Option<File>,
+    name: String,
+    part: Option<Part>,
+}
+
+/// A file on its way to its name.
+struct Part {
+    file: File,
+    part: PathBuf,
+    path: PathBuf,
 }
 
 impl Output {
-    /// Opens `target`. Fails for a terminal: containers would do it no good.
-    pub(super) fn create(target: &Target) -> io::Result<Output> {
-        match target {
-            Target::Stdout if io::stdout().is_terminal() => {
-                Err(io::Error::new(io::ErrorKind::InvalidInput, "standard output is a terminal; name a file or a pipe"))
-            }
-            Target::Stdout => Ok(Output { to: Box::new(io::stdout()), pending: None, file: None }),
-            Target::InPlace(path) => {
-                let file = OpenOptions::new().write(true).open(path)?;
-                Ok(Output { to: Box::new(file), pending: None, file: None })
-            }
-            Target::Replace(path) => Output::beside(path),
+    /// Opens the place that the user named; none, or `-`, is standard output. What is no regular file (a device, a pipe)
+    /// is written in place. A terminal is refused when what comes is `binary`.
+    pub(super) fn open(path: Option<&Path>, binary: bool) -> io::Result<Output> {
+        let Some(path) = path.filter(|path| path.as_os_str() != "-") else {
+            let stdout = io::stdout();
+            refuse_terminal(binary && stdout.is_terminal())?;
+            return Ok(Output { to: Box::new(stdout), name: "standard output".to_string(), part: None });
+        };
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            let file = OpenOptions::new().write(true).open(path)?;
+            refuse_terminal(binary && file.is_terminal())?;
+            return Ok(Output { to: Box::new(file), name: path.display().to_string(), part: None });
         }
+        // A symbolic link is followed: what it points to is replaced, not the link.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let part = Part::beside(path)?;
+        let to = Box::new(part.file.try_clone()?);
+        Ok(Output { to, name: part.path.display().to_string(), part: Some(part) })
     }
 
-    fn beside(path: &Path) -> io::Result<Output> {
+    /// What to call it in a message.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes what was written appear under its name, on the disk.
+    pub(super) fn publish(mut self) -> io::Result<()> {
+        self.to.flush()?;
+        if let Some(part) = &self.part {
+            part.file.sync_all()?;
+            fs::rename(&part.part, &part.path)?;
+        }
+        self.part = None;
+        Ok(())
+    }
+}
+
+fn refuse_terminal(refused: bool) -> io::Result<()> {
+    let message = "this is not for a terminal; name a file with -w, or write into a pipe";
+    if refused { Err(io::Error::new(io::ErrorKind::InvalidInput, message)) } else { Ok(()) }
+}
+
+impl Part {
+    fn beside(path: PathBuf) -> io::Result<Part> {
         let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
-        let mut hidden = std::ffi::OsString::from(".");
+        let mut hidden = OsString::from(".");
         hidden.push(name);
         hidden.push(format!(".{}.part", std::process::id()));
         let part = path.with_file_name(hidden);
         let file = OpenOptions::new().write(true).create_new(true).open(&part)?;
-        let to = file.try_clone()?;
-        Ok(Output { to: Box::new(to), pending: Some((part, path.to_owned())), file: Some(file) })
-    }
-
-    /// Makes what was written appear under its name.
-    pub(super) fn publish(mut self) -> io::Result<()> {
-        self.to.flush()?;
-        if let Some(file) = &self.file {
-            file.sync_all()?;
-        }
-        if let Some((part, path)) = &self.pending {
-            fs::rename(part, path)?;
-        }
-        self.pending = None;
-        Ok(())
+        Ok(Part { file, part, path })
     }
 }
 
@@ -93,9 +89,9 @@ impl Write for Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        if let Some((part, _)) = &self.pending {
+        if let Some(part) = &self.part {
             // Best effort: whoever called reports why it was not published.
-            let _ = fs::remove_file(part);
+            let _ = fs::remove_file(&part.part);
         }
     }
 }
@@ -115,12 +111,12 @@ mod tests {
         let directory = directory("publish");
         let path = directory.join("out.nmsg");
         fs::write(&path, "old").unwrap();
-        let mut output = Output::create(&Target::new(&path)).unwrap();
+        let mut output = Output::open(Some(&path), true).unwrap();
         output.write_all(b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"old");
         output.publish().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
-        drop(Output::create(&Target::new(&path)).unwrap());
+        drop(Output::open(Some(&path), true).unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
         fs::remove_dir_all(&directory).unwrap();
@@ -128,8 +124,8 @@ mod tests {
 
     #[test]
     fn what_is_no_regular_file_is_written_in_place() {
-        assert!(matches!(Target::new(Path::new("/dev/null")), Target::InPlace(_)));
-        let mut output = Output::create(&Target::new(Path::new("/dev/null"))).unwrap();
+        let mut output = Output::open(Some(Path::new("/dev/null")), true).unwrap();
+        assert!(output.part.is_none());
         output.write_all(b"gone").unwrap();
         output.publish().unwrap();
     }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use self::filter::Filter;
-use self::output::{Format, Output, Target};
+use self::output::{Format, Output};
 use crate::nmsg::dnsqr::Dnsqr;
 use crate::nmsg::reader::Reader;
 use crate::nmsg::{MSGTYPE_DNSQR, Payload, VENDOR_BASE};
@@ -117,16 +117,18 @@ pub fn run(args: ReadArgs) -> ExitCode {
 }
 
 fn read_all(request: Request, args: &ReadArgs) -> Outcome {
-    let target = match Target::open(args.write.as_deref(), request.format.is_binary()) {
+    let target = match super::output::Output::open(args.write.as_deref(), request.format.is_binary()) {
         Ok(target) => target,
-        Err(problem) => {
-            say(&problem);
+        Err(error) => {
+            let name = args.write.as_ref().map_or("standard output".into(), |path| path.to_string_lossy());
+            say(&format!("cannot write {name}: {error}"));
             return Outcome::Failed;
         }
     };
-    let place = target.name();
+    let place = target.name().to_string();
     let mut run = Run { output: Output::new(request.format, target), request, outcome: Outcome::Done };
-    match run.read_files(&args.files).and_then(|()| run.output.finish()) {
+    let result = run.read_files(&args.files);
+    match result.and_then(|()| run.output.finish()) {
         Ok(()) => run.outcome,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Outcome::Done,
         Err(error) => {

@@ -1,9 +1,6 @@
 //! `sie-dns-sensor replay`: from capture files to NMSG, and an account of every packet.
 
-use super::{
-    output::{Output, Target},
-    progress::Progress,
-};
+use super::{output::Output, progress::Progress};
 use crate::{
     capture::{Input, Next},
     config::{self, Compress, Settings},
@@ -13,8 +10,10 @@ use crate::{
 };
 use clap::{Args, ValueEnum};
 use std::{
+    fs,
     io::{self, Write},
-    path::PathBuf,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -118,7 +117,7 @@ enum Failure {
 }
 
 fn replay(args: &ReplayArgs, settings: &Settings) -> Result<ExitCode, Failure> {
-    let mut input = Input::new(args.files.clone(), args.merge).map_err(|error| Failure::Said(error.to_string()))?;
+    let mut input = Input::new(args.files.clone(), args.merge);
     let mut tracker = Tracker::new(Rules::new(settings, settings.replay_capture_rd()), Limits::new(settings));
     let (bad_input, output) = match &args.write {
         None => {
@@ -126,8 +125,12 @@ fn replay(args: &ReplayArgs, settings: &Settings) -> Result<ExitCode, Failure> {
             (follow(&mut input, &mut tracker, &mut sink, args.quiet, |_| false), sink.output)
         }
         Some(path) => {
+            if let Some(input) = args.files.iter().find(|input| path.is_file() && is_same(input, path)) {
+                let message = format!("{} is to be read and written; name another file with -w", input.display());
+                return Err(Failure::Said(message));
+            }
             let cannot = |error: &io::Error| Failure::Said(format!("cannot write {}: {error}", path.display()));
-            let output = Output::create(&Target::new(path)).map_err(|error| cannot(&error))?;
+            let output = Output::open(Some(path), true).map_err(|error| cannot(&error))?;
             let mut writer = Writer::new(output, level(args, settings));
             let bad_input = follow(&mut input, &mut tracker, &mut writer, args.quiet, Writer::has_failed);
             let (output, written, error) = writer.finish();
@@ -190,7 +193,8 @@ fn follow<S: Sink>(
 
 /// Shows the summary; the exit code.
 fn conclude(args: &ReplayArgs, ledger: &Ledger, bad_input: bool) -> ExitCode {
-    let to_stdout = args.write.as_deref().is_none_or(|path| path.as_os_str() != "-");
+    let is_stdout = |path: &Path| path.as_os_str() == "-" || is_same(path, Path::new("/dev/stdout"));
+    let to_stdout = !args.write.as_deref().is_some_and(is_stdout);
     // Where standard error or output is closed, nobody can be told.
     let _ = match args.summary {
         Summary::None => Ok(()),
@@ -206,6 +210,14 @@ fn conclude(args: &ReplayArgs, ledger: &Ledger, bad_input: bool) -> ExitCode {
         (false, _) => ExitCode::from(UNBALANCED),
         (true, true) => ExitCode::FAILURE,
         (true, false) => ExitCode::SUCCESS,
+    }
+}
+
+/// Whether two names mean one file, device or pipe.
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
     }
 }
 
