@@ -88,11 +88,9 @@ fn write_extended_error(data: &mut Cursor, out: &mut Vec<u8>) -> Option<()> {
     if let Some(purpose) = PURPOSES.get(usize::from(code)) {
         put!(out, " ({purpose})");
     }
-    if !data.is_empty() {
-        out.extend_from_slice(b": (");
-        write_visible(data.rest(), out);
-        out.push(b')');
-    }
+    out.extend_from_slice(b": (");
+    write_visible(data.rest(), out);
+    out.push(b')');
     Some(())
 }
 
@@ -130,7 +128,7 @@ mod tests {
     fn options_print_as_lines() {
         assert_eq!(text(b"\0\x08\0\x07\0\x01\x18\0\xcb\0\x71"), ["CLIENT-SUBNET: 203.0.113.0/24/0"]);
         assert_eq!(text(b"\0\x08\0\x08\0\x02\x20\x10\x20\x01\x0d\xb8"), ["CLIENT-SUBNET: 2001:db8::/32/16"]);
-        assert_eq!(text(b"\0\x0f\0\x02\0\x0f"), ["EDE: 15 (Blocked)"]);
+        assert_eq!(text(b"\0\x0f\0\x02\0\x0f"), ["EDE: 15 (Blocked): ()"]);
         assert_eq!(text(b"\0\x0f\0\x04\0\x63a\x07"), ["EDE: 99: (a.)"]);
         assert_eq!(text(b"\0\x03\0\x02n\x1b\0\x0c\0\0"), ["OPT=3: 6e 1b (\"n.\")", "OPT=12: (\"\")"]);
     }

@@ -191,7 +191,7 @@ fn write_rrtype(rrtype: u16, class: u16, out: &mut Vec<u8>) {
     }
 }
 
-/// Records of one owner (its case counts), class and type.
+/// Records of one owner (case does not count), class and type.
 struct RrSet<'m> {
     first: &'m Record<'m>,
     /// The lowest there is.
@@ -205,7 +205,7 @@ fn rrsets<'m>(records: &'m [Record<'m>]) -> Vec<RrSet<'m>> {
     let mut sets: Vec<RrSet> = Vec::new();
     let mut places = HashMap::new();
     for record in records {
-        let key = (&*record.name, record.rrtype, record.class);
+        let key = (record.name.to_ascii_lowercase(), record.rrtype, record.class);
         let place = *places.entry(key).or_insert(sets.len());
         if let Some(set) = sets.get_mut(place) {
             set.ttl = set.ttl.min(record.ttl);

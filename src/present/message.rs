@@ -31,7 +31,7 @@ pub struct Message<'b> {
     pub id: u16,
     /// The second 16 bits of the header.
     pub flags: u16,
-    /// Response code, with the upper bits from OPT.
+    /// Response code of the header, four bits; libnmsg prints it so, without the upper bits that OPT may hold.
     pub rcode: u16,
     /// Question section.
     pub question: Vec<Question>,
@@ -144,10 +144,9 @@ impl<'b> Message<'b> {
         }
     }
 
-    /// OPT's class is a size, and its TTL is the upper bits of the response code, the version and the flags.
+    /// OPT's class is a size, and its TTL is upper bits of the response code, the version and the flags.
     fn set_edns(&mut self, size: u16, ttl: u32, options: Option<&'b [u8]>) {
-        let [extended, version, flags @ ..] = ttl.to_be_bytes();
-        self.rcode = (self.flags & 0x0f) | u16::from(extended) << 4;
+        let [_, version, flags @ ..] = ttl.to_be_bytes();
         self.edns = Some(Edns { size, version, flags: u16::from_be_bytes(flags), options });
     }
 
@@ -290,7 +289,7 @@ mod tests {
         let bytes = message([0, 1, 0, 1], &body);
         let parsed = Message::parse(&bytes).unwrap();
         let edns = parsed.edns.unwrap();
-        assert_eq!((edns.size, edns.version, edns.dnssec_ok(), parsed.rcode), (2, 3, true, 16));
+        assert_eq!((edns.size, edns.version, edns.dnssec_ok(), parsed.rcode), (2, 3, true, 0));
         assert!(parsed.answer.is_empty() && parsed.additional.is_empty());
         let bytes = message([1, 0, 0, 0], b"\0\0\x29\0\x01");
         let parsed = Message::parse(&bytes).unwrap();

@@ -7,6 +7,7 @@ mod core;
 mod flow;
 mod fragments;
 mod hide;
+mod keyed;
 mod packets;
 mod pool;
 mod rebuild;

@@ -2,6 +2,7 @@
 
 use super::{
     flow::Key,
+    keyed,
     packets::{Packets, Piece},
     pool::{Chain, Pool},
     slab::{NONE, Place, Queue, Queued, Slab},
@@ -10,7 +11,7 @@ use crate::{
     decode::dns::{Question, rcode},
     time::Timestamp,
 };
-use foldhash::quality::RandomState;
+use foldhash::quality::SeedableRandomState;
 use hashbrown::{HashTable, hash_table::Entry as Slot};
 use std::{hash::BuildHasher, ops::Range, time::Duration};
 
@@ -36,7 +37,7 @@ pub struct Limits {
 }
 
 /// Queries waiting for their response, at most [`Limits::queries`] and [`Limits::bytes`]. When full, the oldest leaves as
-/// an unanswered query. `now` is packet time. The index hashes what comes from the wire with std's keyed hash.
+/// an unanswered query. `now` is packet time. The index hashes what comes from the wire with a keyed hash.
 pub(super) struct Transactions {
     limits: Limits,
     entries: Slab<Entry>,
@@ -44,7 +45,7 @@ pub(super) struct Transactions {
     /// By flow, the oldest entry of each; later ones are chained to it.
     index: HashTable<u32>,
     packets: Pool<CHUNK>,
-    hasher: RandomState,
+    hasher: SeedableRandomState,
 }
 
 #[derive(Clone, Copy)]
@@ -117,7 +118,7 @@ impl Transactions {
             order: Queue::new(),
             index: HashTable::new(),
             packets: Pool::new(),
-            hasher: RandomState::default(),
+            hasher: keyed::hasher(),
         }
     }
 
