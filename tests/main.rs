@@ -5,5 +5,6 @@ mod independent;
 mod present;
 mod program;
 mod read;
+mod regression;
 mod replay;
 mod synthetic;

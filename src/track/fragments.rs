@@ -18,6 +18,9 @@ use std::{
 
 /// Fragments in one datagram: 64 KiB over the smallest links that matter (IPv4 with an MTU of 576) are 119.
 const PIECES_MAX: u32 = 128;
+/// Bytes of one datagram's packets, headers included: twice the longest payload. Extension headers could make it 8 MiB,
+/// and a transaction has to fit a container.
+const PACKETS_MAX: u32 = 128 << 10;
 
 const CHUNK: usize = 252;
 
@@ -55,6 +58,8 @@ struct Datagram {
     count: u32,
     /// Bytes of payload that have come.
     have: u32,
+    /// Bytes of the packets that they came in.
+    packets_len: u32,
     /// Length of the whole payload, once the last fragment has come.
     total: Option<u32>,
     /// Overlapping fragments were seen, or it is not DNS: the rest is thrown away as it comes (RFC 5722 §4).
@@ -110,7 +115,7 @@ pub(super) enum Taken {
     Completed,
     /// The same bytes at the same place had come before.
     Duplicate,
-    /// It overlaps another, or contradicts its length: the datagram is given up.
+    /// It overlaps another, or contradicts its length, or is one too many: the datagram is given up.
     Overlaps,
     /// Its datagram was given up before.
     Dead,
@@ -161,11 +166,13 @@ impl Fragments {
             (None, Some(_)) => next != NONE, // something stands behind the end
             _ => false,
         };
-        if overlaps || contradicts || datagram.count == PIECES_MAX {
+        let packets_len = datagram.packets_len.saturating_add(packet.bytes.len() as u32);
+        if overlaps || contradicts || datagram.count == PIECES_MAX || packets_len > PACKETS_MAX {
             self.kill(at);
             return Taken::Overlaps;
         }
         datagram.total = total;
+        datagram.packets_len = packets_len;
         datagram.have += packet.payload.len() as u32;
         datagram.count += 1;
         self.insert(at, before, next, packet, fragment, now);
@@ -212,8 +219,17 @@ impl Fragments {
             Slot::Occupied(slot) => *slot.get(),
             Slot::Vacant(slot) => {
                 let place = Place::NOWHERE;
-                let entry =
-                    Datagram { key, place, since: now, first: NONE, count: 0, have: 0, total: None, is_dead: false };
+                let entry = Datagram {
+                    key,
+                    place,
+                    since: now,
+                    first: NONE,
+                    count: 0,
+                    have: 0,
+                    packets_len: 0,
+                    total: None,
+                    is_dead: false,
+                };
                 let at = datagrams.insert(entry);
                 slot.insert(at);
                 self.order.push(datagrams, at);
