@@ -68,6 +68,16 @@ fn fragment6(padding: u8, offset: u16, more: bool, data: &[u8]) -> Vec<u8> {
     packet
 }
 
+/// An IPv4 packet with the first fragment of a UDP datagram.
+fn first_fragment4(id: u16, ports: [u16; 2]) -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 36];
+    packet.extend(id.to_be_bytes());
+    packet.extend([0x20, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+    packet.extend(ports.map(u16::to_be_bytes).concat());
+    packet.extend([0, 99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    packet
+}
+
 #[test]
 fn fragments_with_more_headers_than_payload_are_given_up_before_they_outgrow_a_container() {
     let mut query = vec![0x0f, 0xa0, 0, 53, 1, 0x40, 0, 0]; // port 4000 to 53, 320 bytes
@@ -81,5 +91,14 @@ fn fragments_with_more_headers_than_payload_are_given_up_before_they_outgrow_a_c
         let (messages, ledger) = sensor.finish();
         assert_eq!(messages.len(), written, "{padding}");
         assert_eq!(ledger.datagrams.overlapping, 1 - written as u64, "{padding}");
+    }
+}
+
+#[test]
+fn first_fragments_of_other_protocols_do_not_pile_up_while_there_is_no_dns() {
+    let mut sensor = Sensor::new(|limits| limits.fragments.bytes = 10_000);
+    for id in 0..1000 {
+        sensor.packet(&first_fragment4(id, [5000, 5001]));
+        assert!(sensor.tracker.bytes() <= 10_000, "{} bytes after {id}", sensor.tracker.bytes());
     }
 }

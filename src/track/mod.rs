@@ -222,6 +222,11 @@ impl Tracker {
     /// Lets leave what has waited too long at `now`, which on an idle live link is the clock's.
     pub fn expire(&mut self, now: Timestamp, sink: &mut impl Sink) {
         self.streams.expire(now, &mut core::Stream { core: &mut self.core, sink });
+        self.expire_fragments(now);
+        self.core.expire(now, sink);
+    }
+
+    fn expire_fragments(&mut self, now: Timestamp) {
         while let Some(expired) = self.fragments.expire(now) {
             let datagrams = &mut self.core.ledger.datagrams;
             match expired {
@@ -230,7 +235,6 @@ impl Tracker {
                 Expired::Dead => (),
             }
         }
-        self.core.expire(now, sink);
     }
 
     /// The end of the input: all queries leave.
@@ -279,6 +283,7 @@ impl Tracker {
         };
         if fragment.offset == 0 && !self.may_be_dns(packet) {
             self.fragments.refuse(packet, fragment, now);
+            self.expire_fragments(now); // such packets alone do not move the time of the other tables
             return Ok(Fate::Unwatched);
         }
         self.core.now = now;
