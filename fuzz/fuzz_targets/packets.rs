@@ -19,11 +19,12 @@ fuzz_target!(|bytes: &[u8]| {
     let mut choices = Choices::new(bytes);
     let mut traffic = Traffic::new(&mut choices);
     while !choices.is_done() {
-        match choices.below(9) {
+        match choices.below(10) {
             0 | 1 => traffic.datagram(&mut choices),
             2 => traffic.new_pieces(&mut choices),
             3 => traffic.piece(&mut choices),
             8 => traffic.all_pieces(&mut choices),
+            9 => traffic.beginnings(&mut choices),
             4 => traffic.control(&mut choices),
             5 => traffic.write(&mut choices),
             6 => traffic.segment(&mut choices),
@@ -145,6 +146,14 @@ impl Traffic {
             if index != usize::from(missing) {
                 self.send_piece(id, index * len, len, shape);
             }
+        }
+    }
+
+    /// Many datagrams of which only a piece comes.
+    fn beginnings(&mut self, choices: &mut Choices<'_>) {
+        let (start, shape, count) = (choices.below(4) * 8, choices.byte(), choices.byte());
+        for id in 0..count {
+            self.send_piece(id, start, 8, shape);
         }
     }
 
