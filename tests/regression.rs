@@ -10,7 +10,7 @@ use sie_dns_sensor::{
 };
 use std::time::Duration;
 
-/// A sensor with default settings, its tables limited as `change` says, and what it writes.
+/// A sensor, its tables limited as `change` says, and what it writes.
 struct Sensor {
     tracker: Tracker,
     writer: Writer<Vec<u8>>,
@@ -19,7 +19,11 @@ struct Sensor {
 
 impl Sensor {
     fn new(change: impl FnOnce(&mut Limits)) -> Sensor {
-        let (settings, _) = config::load(None, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+        Sensor::with(&[], change)
+    }
+
+    fn with(sets: &[String], change: impl FnOnce(&mut Limits)) -> Sensor {
+        let (settings, _) = config::load(None, sets).unwrap_or_else(|problems| panic!("{problems}"));
         let mut limits = Limits::new(&settings);
         change(&mut limits);
         let tracker = Tracker::new(Rules::new(&settings, settings.replay_capture_rd()), limits);
@@ -49,13 +53,13 @@ impl Sensor {
 }
 
 /// An IPv6 packet whose payload is a fragment, behind `padding` headers of 2048 bytes each.
-fn fragment6(padding: u8, offset: u16, more: bool, data: &[u8]) -> Vec<u8> {
+fn fragment6(padding: u8, next_header: u8, offset: u16, more: bool, data: &[u8]) -> Vec<u8> {
     let mut payload = Vec::new();
     for number in 1..=padding {
         payload.extend([if number == padding { 44 } else { 60 }, 255]); // destination options, 256 units of 8 bytes
         payload.resize(payload.len() + 2046, 0);
     }
-    payload.extend([17, 0]);
+    payload.extend([next_header, 0]);
     payload.extend((offset | u16::from(more)).to_be_bytes());
     payload.extend([0, 0, 0, 7]);
     payload.extend(data);
@@ -86,7 +90,7 @@ fn fragments_with_more_headers_than_payload_are_given_up_before_they_outgrow_a_c
     for (padding, written) in [(0, 1), (1, 1), (31, 0)] {
         let mut sensor = Sensor::new(|_| ());
         for (index, data) in query.chunks(8).enumerate() {
-            sensor.packet(&fragment6(padding, index as u16 * 8, index < 39, data));
+            sensor.packet(&fragment6(padding, 17, index as u16 * 8, index < 39, data));
         }
         let (messages, ledger) = sensor.finish();
         assert_eq!(messages.len(), written, "{padding}");
@@ -100,5 +104,24 @@ fn first_fragments_of_other_protocols_do_not_pile_up_while_there_is_no_dns() {
     for id in 0..1000 {
         sensor.packet(&first_fragment4(id, [5000, 5001]));
         assert!(sensor.tracker.bytes() <= 10_000, "{} bytes after {id}", sensor.tracker.bytes());
+    }
+}
+
+#[test]
+fn a_zeroed_resolver_is_not_left_in_extension_headers_that_travelled_in_fragments() {
+    let mut payload = vec![17, 4, 0, 0, 0, 0, 0, 0]; // a routing header with two addresses
+    payload.extend([1; 16]); // the resolver's
+    payload.extend([3; 16]);
+    payload.extend([0x0f, 0xa0, 0, 53, 0, 25, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1]);
+    for len in [8, 16, 24] {
+        let mut sensor = Sensor::with(&["DNSQR_ZERO_RESOLVER_ADDRESS=1".into()], |_| ());
+        for (index, data) in payload.chunks(len).enumerate() {
+            let offset = index * len;
+            sensor.packet(&fragment6(0, 43, offset as u16, offset + data.len() < payload.len(), data));
+        }
+        let (messages, _) = sensor.finish();
+        assert_eq!(messages.len(), 1);
+        assert!(!messages[0].windows(8).any(|bytes| bytes == [1; 8]), "fragments of {len}");
+        assert!(messages[0].windows(8).any(|bytes| bytes == [3; 8]), "fragments of {len}");
     }
 }

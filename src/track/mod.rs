@@ -274,7 +274,7 @@ impl Tracker {
         };
         let packets = Packets::new(packet.bytes, std::slice::from_ref(&piece));
         let (source, destination) = (packet.source, packet.destination);
-        self.core.datagram(Datagram { source, destination, roles, udp, udp_at: 0, packets }, frame.time, sink)
+        self.core.datagram(Datagram { source, destination, roles, udp, extensions: &[], packets }, frame.time, sink)
     }
 
     fn fragment(&mut self, packet: &Packet, now: Timestamp, sink: &mut impl Sink) -> Result<Fate, Malformed> {
@@ -356,9 +356,9 @@ impl Tracker {
         if !roles.query && !roles.response {
             return Ok(Fate::Unwatched);
         }
-        let udp_at = whole.payload.len() - payload.len();
+        let (extensions, _) = whole.payload.split_at(whole.payload.len() - payload.len());
         let packets = whole.packets();
-        self.core.datagram(Datagram { source, destination, roles, udp, udp_at, packets }, now, sink)
+        self.core.datagram(Datagram { source, destination, roles, udp, extensions, packets }, now, sink)
     }
 
     fn segment(
