@@ -63,7 +63,7 @@ impl Pipeline {
             limits.streams.idle = Duration::from_secs(1);
         }
         let sink = Checked {
-            writer: Writer::new(Vec::new(), is(second, 4).then_some(1)),
+            writer: Writer::new(Vec::new(), is(second, 4).then_some(sie_dns_sensor::nmsg::writer::Level::Fixed(1))),
             zeroes: settings.zero_resolver_address,
             strips: settings.strip_ecs,
             taken: Cell::new(0),
