@@ -37,8 +37,8 @@ pub(super) struct Datagram<'a> {
     pub(super) destination: IpAddr,
     pub(super) roles: Roles,
     pub(super) udp: udp::Header<'a>,
-    /// What stands before the UDP header in the payload of the IP packets.
-    pub(super) extensions: &'a [u8],
+    /// Where the UDP header stands in the payload of the IP packets.
+    pub(super) udp_at: usize,
     pub(super) packets: Packets<'a>,
 }
 
@@ -71,7 +71,7 @@ impl Core {
         now: Timestamp,
         sink: &mut impl Sink,
     ) -> Result<Fate, Malformed> {
-        let Datagram { source, destination, roles, udp, extensions, packets } = datagram;
+        let Datagram { source, destination, roles, udp, udp_at, packets } = datagram;
         let bytes = udp.data()?;
         self.now = now;
         let message = dns::message(bytes).inspect_err(|_| self.ledger.messages.malformed += 1)?;
@@ -90,7 +90,7 @@ impl Core {
             return Ok(Fate::Filtered);
         }
         let checksum = if message.is_response() { udp.checksum(source, destination) } else { UdpChecksum::Absent };
-        let to_hide = hide::Datagram { packets, extensions, message: bytes, resolver: query_ip };
+        let to_hide = hide::Datagram { packets, udp_at, message: bytes, resolver: query_ip };
         self.hiding(to_hide, |core, packets| {
             let arrived = Arrived { flow, message, packets };
             if message.is_response() {
@@ -345,7 +345,7 @@ impl Core {
         let (len, payload_at) = (rebuilt.len() as u32, header_len as u32);
         let piece = Piece { start: 0, len, payload_at, offset: 0, time: self.now };
         let packets = Packets::new(rebuilt, std::slice::from_ref(&piece));
-        let to_hide = hide::Datagram { packets, extensions: &[], message: bytes, resolver: flow.query_ip };
+        let to_hide = hide::Datagram { packets, udp_at: 0, message: bytes, resolver: flow.query_ip };
         let hidden = self.hiding(to_hide, |core, packets| {
             let arrived = Arrived { flow: *flow, message, packets };
             if !message.is_response() {

@@ -7,7 +7,7 @@ use std::{net::IpAddr, ops::Range};
 /// What to hide.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hide {
-    /// The resolver's address, in the IP header and extension headers of every packet.
+    /// The resolver's address, in the IP header of every packet.
     pub resolver_address: bool,
     /// The address bytes of every EDNS Client Subnet option.
     pub client_subnets: bool,
@@ -25,8 +25,8 @@ pub(super) struct Hidden {
 #[derive(Clone, Copy)]
 pub(super) struct Datagram<'a> {
     pub(super) packets: Packets<'a>,
-    /// Extension headers that travelled in fragments, at the start of the datagram's payload; UDP follows.
-    pub(super) extensions: &'a [u8],
+    /// Where the UDP header stands in the datagram's payload: behind extension headers that travelled in fragments.
+    pub(super) udp_at: usize,
     /// The DNS message behind it.
     pub(super) message: &'a [u8],
     pub(super) resolver: IpAddr,
@@ -47,15 +47,14 @@ impl Hidden {
         self.pieces.clear();
         self.pieces.extend_from_slice(datagram.packets.pieces());
         let changes_sum = hide.resolver_address || !self.ranges.is_empty();
-        let udp_at = datagram.extensions.len();
-        let message_at = udp_at + udp::HEADER_LEN;
+        let message_at = datagram.udp_at + udp::HEADER_LEN;
         let ranges = std::mem::take(&mut self.ranges);
         for range in &ranges {
             self.zero(message_at + range.start..message_at + range.end);
         }
         self.ranges = ranges;
         if changes_sum {
-            let checksum_at = udp_at + udp::CHECKSUM_AT;
+            let checksum_at = datagram.udp_at + udp::CHECKSUM_AT;
             self.zero(checksum_at..checksum_at + 2);
         }
         if hide.resolver_address {
@@ -63,20 +62,8 @@ impl Hidden {
                 let headers = piece.start as usize..(piece.start + piece.payload_at) as usize;
                 zero_address(&mut self.buffer[headers], datagram.resolver);
             }
-            if let IpAddr::V6(address) = datagram.resolver {
-                self.zero_extensions(datagram.extensions, address.octets());
-            }
         }
         Ok(Packets::new(&self.buffer, &self.pieces))
-    }
-
-    /// Zeroes `address` in extension headers that travelled in fragments, also where two fragments share it.
-    fn zero_extensions(&mut self, extensions: &[u8], address: [u8; 16]) {
-        for (at, here) in extensions.windows(address.len()).enumerate() {
-            if here == address {
-                self.zero(at..at + address.len());
-            }
-        }
     }
 
     /// Zeroes a range of the datagram's payload, in whichever packets it lies.

@@ -222,11 +222,6 @@ impl Tracker {
     /// Lets leave what has waited too long at `now`, which on an idle live link is the clock's.
     pub fn expire(&mut self, now: Timestamp, sink: &mut impl Sink) {
         self.streams.expire(now, &mut core::Stream { core: &mut self.core, sink });
-        self.expire_fragments(now);
-        self.core.expire(now, sink);
-    }
-
-    fn expire_fragments(&mut self, now: Timestamp) {
         while let Some(expired) = self.fragments.expire(now) {
             let datagrams = &mut self.core.ledger.datagrams;
             match expired {
@@ -235,6 +230,7 @@ impl Tracker {
                 Expired::Dead => (),
             }
         }
+        self.core.expire(now, sink);
     }
 
     /// The end of the input: all queries leave.
@@ -274,7 +270,7 @@ impl Tracker {
         };
         let packets = Packets::new(packet.bytes, std::slice::from_ref(&piece));
         let (source, destination) = (packet.source, packet.destination);
-        self.core.datagram(Datagram { source, destination, roles, udp, extensions: &[], packets }, frame.time, sink)
+        self.core.datagram(Datagram { source, destination, roles, udp, udp_at: 0, packets }, frame.time, sink)
     }
 
     fn fragment(&mut self, packet: &Packet, now: Timestamp, sink: &mut impl Sink) -> Result<Fate, Malformed> {
@@ -283,7 +279,6 @@ impl Tracker {
         };
         if fragment.offset == 0 && !self.may_be_dns(packet) {
             self.fragments.refuse(packet, fragment, now);
-            self.expire_fragments(now); // such packets alone do not move the time of the other tables
             return Ok(Fate::Unwatched);
         }
         self.core.now = now;
@@ -356,9 +351,9 @@ impl Tracker {
         if !roles.query && !roles.response {
             return Ok(Fate::Unwatched);
         }
-        let (extensions, _) = whole.payload.split_at(whole.payload.len() - payload.len());
+        let udp_at = whole.payload.len() - payload.len();
         let packets = whole.packets();
-        self.core.datagram(Datagram { source, destination, roles, udp, extensions, packets }, now, sink)
+        self.core.datagram(Datagram { source, destination, roles, udp, udp_at, packets }, now, sink)
     }
 
     fn segment(
