@@ -2,6 +2,8 @@
 
 mod cli;
 mod independent;
+mod build;
+mod pairing;
 mod present;
 mod program;
 mod read;
