@@ -3,6 +3,7 @@
 mod cli;
 mod independent;
 mod build;
+mod fragments;
 mod pairing;
 mod present;
 mod program;

@@ -38,6 +38,8 @@ pub struct Limits {
 pub(super) struct Fragments {
     limits: Limits,
     datagrams: Slab<Datagram>,
+    /// How many of them were given up.
+    dead: usize,
     order: Queue,
     index: HashTable<u32>,
     parts: Slab<Part>,
@@ -126,6 +128,7 @@ impl Fragments {
         Fragments {
             limits,
             datagrams: Slab::new(),
+            dead: 0,
             order: Queue::new(),
             index: HashTable::new(),
             parts: Slab::new(),
@@ -134,9 +137,9 @@ impl Fragments {
         }
     }
 
-    /// Datagrams that wait.
+    /// Datagrams that wait; those given up do not.
     pub(super) fn len(&self) -> usize {
-        self.datagrams.len()
+        self.datagrams.len() - self.dead
     }
 
     /// Memory in use.
@@ -301,7 +304,7 @@ impl Fragments {
     /// Throws away what the datagram holds, and remembers that it did.
     fn kill(&mut self, at: u32) {
         let datagram = &mut self.datagrams[at];
-        datagram.is_dead = true;
+        self.dead += usize::from(!std::mem::replace(&mut datagram.is_dead, true));
         let mut next = std::mem::replace(&mut datagram.first, NONE);
         while next != NONE {
             let part = self.parts.remove(next);
@@ -312,6 +315,7 @@ impl Fragments {
 
     fn remove(&mut self, at: u32) {
         self.kill(at);
+        self.dead -= 1;
         self.order.remove(&mut self.datagrams, at);
         let Datagram { key, .. } = self.datagrams.remove(at);
         if let Ok(slot) = self.index.find_entry(self.hasher.hash_one(key), |&other| other == at) {

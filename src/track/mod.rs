@@ -222,6 +222,11 @@ impl Tracker {
     /// Lets leave what has waited too long at `now`, which on an idle live link is the clock's.
     pub fn expire(&mut self, now: Timestamp, sink: &mut impl Sink) {
         self.streams.expire(now, &mut core::Stream { core: &mut self.core, sink });
+        self.expire_fragments(now);
+        self.core.expire(now, sink);
+    }
+
+    fn expire_fragments(&mut self, now: Timestamp) {
         while let Some(expired) = self.fragments.expire(now) {
             let datagrams = &mut self.core.ledger.datagrams;
             match expired {
@@ -230,7 +235,6 @@ impl Tracker {
                 Expired::Dead => (),
             }
         }
-        self.core.expire(now, sink);
     }
 
     /// The end of the input: all queries leave.
@@ -246,7 +250,9 @@ impl Tracker {
             return Ok(Fate::Unwatched);
         };
         let packet = decode::packet(network)?;
-        if packet.protocol != decode::UDP && packet.protocol != decode::TCP && packet.fragment.is_none() {
+        // Behind an IPv6 fragment header, extension headers may still stand before UDP.
+        let shows_protocol = packet.fragment.is_none() || packet.source.is_ipv4();
+        if packet.protocol != decode::UDP && packet.protocol != decode::TCP && shows_protocol {
             return Ok(Fate::Unwatched);
         }
         if packet.fragment.is_some() {
@@ -282,6 +288,8 @@ impl Tracker {
             return Ok(Fate::Unwatched);
         }
         self.core.now = now;
+        // After a pause the identification may be another datagram's.
+        self.expire_fragments(now);
         let taken = self.fragments.fragment(packet, fragment, now, &mut self.whole);
         let datagrams = &mut self.core.ledger.datagrams;
         match taken {
@@ -337,6 +345,9 @@ impl Tracker {
         let (mut protocol, mut payload) = (whole.protocol, &whole.payload[..]);
         if source.is_ipv6() {
             let upper = ipv6::upper_layer(protocol, payload)?;
+            if upper.fragment.is_some() {
+                return Err(Malformed::Ip); // a piece of something else
+            }
             (protocol, payload) = (upper.protocol, upper.payload);
         }
         if protocol == decode::TCP {
