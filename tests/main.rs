@@ -11,3 +11,4 @@ mod read;
 mod regression;
 mod replay;
 mod synthetic;
+mod streams;

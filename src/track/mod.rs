@@ -221,6 +221,7 @@ impl Tracker {
 
     /// Lets leave what has waited too long at `now`, which on an idle live link is the clock's.
     pub fn expire(&mut self, now: Timestamp, sink: &mut impl Sink) {
+        self.core.now = self.core.now.max(now);
         self.streams.expire(now, &mut core::Stream { core: &mut self.core, sink });
         self.expire_fragments(now);
         self.core.expire(now, sink);
