@@ -3,7 +3,11 @@
 mod cli;
 mod independent;
 mod build;
+mod encoding;
+mod floods;
 mod fragments;
+mod hiding;
+mod hostile;
 mod pairing;
 mod present;
 mod program;
