@@ -1,5 +1,7 @@
 //! Memory for bytes that wait: chunks of one size, chained.
 
+use super::slab;
+
 /// Chunks of `N` bytes. Chains share them, so that any mix of short and long byte strings fills the same memory and a
 /// chunk that one gives back serves the next; nothing moves. Grows to the most that was ever held at once: whoever
 /// holds the chains bounds them.
@@ -76,6 +78,7 @@ impl<const N: usize> Pool<N> {
     fn chunk(&mut self) -> u32 {
         self.held += 1;
         if self.free == NONE {
+            slab::grow(&mut self.chunks);
             self.chunks.push(Chunk { data: [0; N], next: NONE });
             return (self.chunks.len() - 1) as u32;
         }
@@ -146,6 +149,6 @@ mod tests {
             pool.release(other);
             assert_eq!(pool.bytes(), 0);
         }
-        assert!(pool.chunks.len() <= 15 + 3);
+        assert!(pool.chunks.len() <= 15 + 3 && pool.chunks.capacity() <= 32);
     }
 }

@@ -54,3 +54,74 @@ impl Limits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    fn settings(sets: &[&str]) -> Settings {
+        let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
+        crate::config::load(None, &sets).unwrap().0
+    }
+
+    fn roles(rules: &Rules, from: (&str, u16), to: (&str, u16)) -> (bool, bool) {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let roles = rules.roles(address(from.0), address(to.0), from.1, to.1);
+        (roles.query, roles.response)
+    }
+
+    const HOST: &str = "192.0.2.53";
+    const OTHER: &str = "198.51.100.1";
+
+    #[test]
+    fn a_query_comes_from_a_resolver_of_the_list_and_its_answer_goes_there() {
+        let rules = Rules::new(&settings(&["DNSQR_RES_ADDRS=192.0.2.0/24"]), CaptureRd::Both);
+        assert_eq!(roles(&rules, (HOST, 4000), (OTHER, 53)), (true, false));
+        assert_eq!(roles(&rules, (OTHER, 53), (HOST, 4000)), (false, true));
+        assert_eq!(roles(&rules, (OTHER, 4000), (HOST, 53)), (false, false)); // a client of the resolver
+        assert_eq!(roles(&rules, (HOST, 53), (OTHER, 53)), (true, false));
+        assert_eq!(roles(&rules, (HOST, 4000), (OTHER, 5353)), (false, false));
+    }
+
+    #[test]
+    fn a_query_goes_to_a_server_of_the_list_and_either_list_suffices() {
+        let both = ["DNSQR_AUTH_ADDRS=192.0.2.53", "DNSQR_RES_ADDRS=203.0.113.1"];
+        for sets in [&both[..1], &both] {
+            let rules = Rules::new(&settings(sets), CaptureRd::Both);
+            assert_eq!(roles(&rules, (OTHER, 4000), (HOST, 53)), (true, false));
+            assert_eq!(roles(&rules, (HOST, 53), (OTHER, 4000)), (false, true));
+            assert_eq!(roles(&rules, (HOST, 4000), (OTHER, 53)), (false, false));
+            assert_eq!(roles(&rules, ("203.0.113.1", 4000), (OTHER, 53)).0, sets.len() == 2);
+        }
+    }
+
+    #[test]
+    fn without_lists_every_host_is_watched_at_the_ports_of_the_list() {
+        let rules = Rules::new(&settings(&["DNSQR_PORTS=53,5353"]), CaptureRd::Both);
+        assert_eq!(roles(&rules, (OTHER, 4000), (HOST, 5353)), (true, false));
+        assert_eq!(roles(&rules, (OTHER, 5353), (HOST, 53)), (true, true));
+        assert_eq!(roles(&rules, (OTHER, 4000), (HOST, 54)), (false, false));
+    }
+
+    #[test]
+    fn settings_become_rules_and_limits() {
+        let settings =
+            settings(&["DNSQR_CAPTURE_QR=1", "DNSQR_STRIP_ECS=1", "DNSQR_QUERY_TIMEOUT=9", "DNSQR_TCP_IDLE=7"]);
+        let rules = Rules::new(&settings, CaptureRd::Only(false));
+        assert_eq!((rules.capture, rules.recursion_desired), (Capture::Responses, Some(false)));
+        assert!(rules.tcp && rules.hide.client_subnets && !rules.hide.resolver_address);
+        let limits = Limits::new(&settings);
+        assert_eq!((limits.queries.timeout.as_secs(), limits.streams.idle.as_secs()), (9, 7));
+        assert_eq!((limits.queries.queries, limits.streams.connections), (131_072, 16_384));
+    }
+
+    #[test]
+    fn by_default_all_tables_together_stay_within_the_memory_limit() {
+        for sets in [&[][..], &["DNSQR_STATE_TABLE_MAX=4000000"]] {
+            let settings = settings(sets);
+            let Limits { queries, fragments, streams } = Limits::new(&settings);
+            assert!(queries.bytes + fragments.bytes + streams.bytes <= settings.memory_limit as usize);
+        }
+    }
+}

@@ -11,6 +11,15 @@ pub(super) struct Slab<T> {
     free: Vec<u32>,
 }
 
+/// Makes room for one more, by an eighth of what there is. Doubling, as `Vec` does it by itself, could take twice the
+/// memory that a table counts.
+#[inline]
+pub(super) fn grow<T>(list: &mut Vec<T>) {
+    if list.len() == list.capacity() {
+        list.reserve_exact((list.len() / 8).max(16));
+    }
+}
+
 impl<T: Copy> Slab<T> {
     pub(super) fn new() -> Slab<T> {
         Slab { entries: Vec::new(), free: Vec::new() }
@@ -26,12 +35,14 @@ impl<T: Copy> Slab<T> {
             self.entries[index as usize] = entry;
             return index;
         }
+        grow(&mut self.entries);
         self.entries.push(entry);
         (self.entries.len() - 1) as u32
     }
 
     #[inline]
     pub(super) fn remove(&mut self, index: u32) -> T {
+        grow(&mut self.free);
         self.free.push(index);
         self.entries[index as usize]
     }
@@ -116,5 +127,67 @@ impl Queue {
             self.remove(slab, index);
             self.push(slab, index);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Copy)]
+    struct Entry(u32, Place);
+
+    impl Queued for Entry {
+        fn place(&mut self) -> &mut Place {
+            &mut self.1
+        }
+    }
+
+    fn order(queue: &mut Queue, slab: &mut Slab<Entry>) -> Vec<u32> {
+        let mut names = Vec::new();
+        while let Some(oldest) = queue.oldest() {
+            queue.remove(slab, oldest);
+            names.push(slab.remove(oldest).0);
+        }
+        names
+    }
+
+    fn filled(count: u32) -> (Queue, Slab<Entry>) {
+        let (mut queue, mut slab) = (Queue::new(), Slab::new());
+        for name in 0..count {
+            let at = slab.insert(Entry(name, Place::NOWHERE));
+            queue.push(&mut slab, at);
+        }
+        (queue, slab)
+    }
+
+    #[test]
+    fn entries_leave_in_the_order_they_came_whichever_were_removed() {
+        for removed in 0..5 {
+            let (mut queue, mut slab) = filled(5);
+            queue.remove(&mut slab, removed);
+            slab.remove(removed);
+            let expected: Vec<u32> = (0..5).filter(|name| *name != removed).collect();
+            assert_eq!(order(&mut queue, &mut slab), expected);
+            assert_eq!(slab.len(), 0);
+        }
+    }
+
+    #[test]
+    fn a_renewed_entry_is_the_newest() {
+        for (renewed, expected) in [(0, [1, 2, 0]), (1, [0, 2, 1]), (2, [0, 1, 2])] {
+            let (mut queue, mut slab) = filled(3);
+            queue.renew(&mut slab, renewed);
+            assert_eq!(order(&mut queue, &mut slab), expected);
+        }
+    }
+
+    #[test]
+    fn numbers_are_used_again_and_memory_is_at_most_an_eighth_more_than_was_held() {
+        let (mut queue, mut slab) = filled(100_000);
+        assert!(slab.entries.capacity() <= 100_000 * 9 / 8);
+        order(&mut queue, &mut slab);
+        assert!(slab.free.capacity() <= 100_000 * 9 / 8);
+        assert!(slab.insert(Entry(0, Place::NOWHERE)) < 100_000);
     }
 }
