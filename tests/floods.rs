@@ -71,6 +71,14 @@ fn tiny_fragments_count_with_all_the_memory_they_take() {
     });
 }
 
+#[test]
+fn first_fragments_of_other_protocols_are_remembered_within_the_bound() {
+    let (server, resolver) = (build::server6(), build::resolver6());
+    let payload = build::datagram((server.0, 123), resolver, &[0; 56]);
+    let tracker = flood(|number| build::ip_piece(server.0, resolver.0, build::UDP, number, Some((0, true)), &payload));
+    assert_eq!(tracker.ledger().packets.unwatched, u64::from(PACKETS));
+}
+
 /// Every tenth packet opens a connection; the nine behind it carry data.
 fn segments(number: u32, data: impl Fn(u32) -> (u32, Vec<u8>)) -> Vec<u8> {
     let from = port(number / 10);

@@ -112,7 +112,7 @@ proptest! {
         is_v6 in any::<bool>(),
         lens in prop::array::uniform3(0..3000_usize),
         cuts in prop::array::uniform3(prop::collection::vec(8..3000_usize, 1..6)),
-        faults in prop::collection::vec((any::<prop::sample::Index>(), 0..10_u8, 0..100_usize), 0..4),
+        faults in prop::collection::vec((any::<prop::sample::Index>(), 0..10_u8, prop_oneof![0..100_usize, 0..5000_usize]), 0..4),
         order in any::<prop::sample::Index>(),
         places in prop::collection::vec(any::<u16>(), 40),
         gaps in prop::collection::vec(prop_oneof![
@@ -206,6 +206,17 @@ fn a_datagram_of_128_fragments_is_put_together_and_one_of_more_is_given_up() {
         assert_eq!(packets.len(), count);
         packets.iter().for_each(|packet| bench.packet(packet, at(0.0)));
         assert_eq!(bench.finish().datagrams.completed, whole);
+    }
+}
+
+#[test]
+fn a_piece_behind_the_end_contradicts_it_whichever_comes_first() {
+    let piece = |offset, more| ip_piece(server().0, resolver().0, UDP, 4, Some((offset, more)), &[0; 16]);
+    for order in [[(64, false), (128, true)], [(128, true), (64, false)], [(64, false), (128, false)]] {
+        let mut bench = Bench::new(build::rules(), build::limits());
+        order.iter().for_each(|(offset, more)| bench.packet(&piece(*offset, *more), at(0.0)));
+        let datagrams = bench.finish().datagrams;
+        assert_eq!((datagrams.overlapping, datagrams.open), (1, 0), "{order:?}");
     }
 }
 

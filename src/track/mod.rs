@@ -284,13 +284,14 @@ impl Tracker {
         let Some(fragment) = packet.fragment.filter(|_| self.core.rules.watches_fragment(packet)) else {
             return Ok(Fate::Unwatched);
         };
+        // After a pause the identification may be another datagram's.
+        self.expire_fragments(now);
         if fragment.offset == 0 && !self.may_be_dns(packet) {
             self.fragments.refuse(packet, fragment, now);
+            self.expire_fragments(now);
             return Ok(Fate::Unwatched);
         }
         self.core.now = now;
-        // After a pause the identification may be another datagram's.
-        self.expire_fragments(now);
         let taken = self.fragments.fragment(packet, fragment, now, &mut self.whole);
         let datagrams = &mut self.core.ledger.datagrams;
         match taken {
