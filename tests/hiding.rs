@@ -206,3 +206,18 @@ fn a_message_whose_options_cannot_be_found_is_dropped_and_counted() {
         assert!(bench.seen().is_empty());
     }
 }
+
+#[test]
+fn thousands_of_options_in_a_hundred_fragments_are_all_hidden() {
+    let list = vec![Some(4); 5000];
+    let sent = build::datagram(server(), resolver(), &message(true, 0, 0, &options(&list, 0xc7)));
+    let cuts: Vec<usize> = (1..120).map(|cut| cut * 512).collect();
+    let packets = build::fragments(server().0, resolver().0, 1, &sent, &cuts);
+    assert!(packets.len() > 100);
+    let hide = Hide { resolver_address: false, client_subnets: true };
+    let mut bench = Bench::new(Rules { hide, ..build::rules() }, build::limits());
+    packets.iter().for_each(|packet| bench.packet(packet, at(0.0)));
+    let seen = bench.seen();
+    assert_eq!(seen[0].response.len(), packets.len());
+    assert!(seen[0].response.iter().all(|(_, packet)| !packet[20..].contains(&0xc7)));
+}

@@ -68,8 +68,14 @@ impl Hidden {
 
     /// Zeroes a range of the datagram's payload, in whichever packets it lies.
     fn zero(&mut self, range: Range<usize>) {
-        for piece in &self.pieces {
+        // Pieces stand in the order of their offsets and leave no gap: the last that does not start behind the range holds
+        // its first byte. Thousands of options in a hundred fragments must not be a hundred thousands of steps.
+        let behind = self.pieces.partition_point(|piece| piece.offset as usize <= range.start);
+        for piece in self.pieces.iter().skip(behind.saturating_sub(1)) {
             let (offset, payload_at) = (piece.offset as usize, piece.payload_at as usize);
+            if offset >= range.end {
+                break;
+            }
             let len = piece.len as usize - payload_at;
             let from = range.start.clamp(offset, offset + len) - offset;
             let to = range.end.clamp(offset, offset + len) - offset;
