@@ -6,7 +6,7 @@ use sie_dns_sensor::{
     decode::{dns, udp},
     stats::Datagrams,
     time::Timestamp,
-    track::{FragmentLimits, Kind, Limits},
+    track::{FragmentLimits, Kind, Limits, Rules},
 };
 use std::{collections::HashMap, time::Duration};
 
@@ -252,6 +252,18 @@ fn fragments_of_another_protocol_or_another_port_are_not_kept() {
     }
     assert!(bench.tracker.bytes() < 500);
     assert_eq!(bench.tracker.ledger().datagrams, Datagrams::default());
+}
+
+#[test]
+fn first_fragments_tell_ipv6_datagrams_that_cannot_be_dns() {
+    for (protocol, tcp, is_kept) in
+        [(58, true, false), (50, true, false), (6, false, false), (6, true, true), (60, true, true)]
+    {
+        let mut bench = Bench::new(Rules { tcp, ..build::rules() }, build::limits());
+        bench.packet(&ip_piece(server6().0, resolver6().0, protocol, 1, Some((0, true)), &[0; 1000]), at(0.0));
+        assert_eq!(bench.tracker.bytes() > 1000, is_kept, "protocol {protocol}");
+        assert_eq!(bench.finish().packets.unwatched, u64::from(!is_kept));
+    }
 }
 
 #[test]

@@ -74,6 +74,14 @@ pub(crate) fn upper_layer(mut next_header: u8, bytes: &[u8]) -> Result<UpperLaye
     Err(Malformed::Ip)
 }
 
+/// Whether `protocol` is an extension header that is walked, so that the upper layer stands somewhere behind it.
+pub(crate) fn is_extension(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS | MOBILITY | HOST_IDENTITY | SHIM6
+    )
+}
+
 /// Skips one extension header whose length field counts `unit` bytes; the header that follows it.
 fn skip_extension(cursor: &mut Cursor, unit: usize) -> Option<u8> {
     let [next_header, len] = cursor.take()?;
@@ -120,6 +128,14 @@ mod tests {
         assert_eq!(packet.payload_at(), 64);
         for cut in 0..24 {
             assert!(super::packet(&with(HOP_BY_HOP, &payload[..cut])).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_walked_is_an_extension_and_nothing_else() {
+        for protocol in 0..=u8::MAX {
+            let walked = upper_layer(protocol, &[UDP; 8]).map_or(true, |upper| upper.protocol != protocol);
+            assert_eq!(is_extension(protocol), walked, "{protocol}");
         }
     }
 

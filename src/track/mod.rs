@@ -315,7 +315,8 @@ impl Tracker {
     /// may hide them: then it may.
     fn may_be_dns(&self, packet: &Packet) -> bool {
         if packet.protocol != decode::UDP {
-            return packet.protocol == decode::TCP || packet.source.is_ipv6();
+            let is_tcp = packet.protocol == decode::TCP && self.core.rules.tcp;
+            return is_tcp || (packet.source.is_ipv6() && ipv6::is_extension(packet.protocol));
         }
         let Ok(udp) = udp::header(packet.payload) else { return false };
         let roles = self.core.rules.roles(packet.source, packet.destination, udp.source_port, udp.destination_port);
