@@ -184,6 +184,22 @@ fn the_resolvers_address_in_an_ipv6_routing_header_is_hidden() {
 }
 
 #[test]
+fn the_resolvers_address_in_extension_headers_that_travel_in_fragments_is_hidden_across_their_borders() {
+    let IpAddr::V6(address) = resolver6().0 else { unreachable!() };
+    let mut payload = vec![UDP, 2, 1, 2, 0, 0, 201, 16]; // destination options: a home address
+    payload.extend(address.octets());
+    payload.extend(build::datagram(resolver6(), server6(), &build::query(7, "a")));
+    for cut in [8, 16, 24, 32] {
+        let piece =
+            |offset, more, payload: &[u8]| ip_piece(resolver6().0, server6().0, 60, 5, Some((offset, more)), payload);
+        let hidden = hide_address(&[piece(0, true, &payload[..cut]), piece(cut, false, &payload[cut..])]);
+        let together: Vec<u8> = hidden.iter().flat_map(|packet| &packet[48..]).copied().collect();
+        assert_eq!(together.len(), payload.len());
+        assert!(!has(&together, &address.octets()) && !has(&together, &address.octets()[..4]));
+    }
+}
+
+#[test]
 fn a_message_whose_options_cannot_be_found_is_dropped_and_counted() {
     let mut sent = message(true, 4, 0, &options(&[Some(4)], 0xc7));
     let at_record = sent.len() - 16 - 19; // within a record before the options

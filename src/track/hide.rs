@@ -62,8 +62,25 @@ impl Hidden {
                 let headers = piece.start as usize..(piece.start + piece.payload_at) as usize;
                 zero_address(&mut self.buffer[headers], datagram.resolver);
             }
+            self.zero_address_in_extensions(datagram.resolver, datagram.udp_at);
         }
         Ok(Packets::new(&self.buffer, &self.pieces))
+    }
+
+    /// Extension headers that travelled in fragments (a home address in destination options, RFC 6275 §6.3) stand before
+    /// the UDP header in the datagram's payload, and an address in them may lie across two packets.
+    fn zero_address_in_extensions(&mut self, address: IpAddr, udp_at: usize) {
+        let IpAddr::V6(address) = address else { return };
+        let payloads = self.pieces.iter().flat_map(|piece| {
+            let start = piece.start as usize;
+            &self.buffer[start + piece.payload_at as usize..start + piece.len as usize]
+        });
+        let extensions: Vec<u8> = payloads.copied().take(udp_at).collect();
+        for (at, bytes) in extensions.windows(16).enumerate() {
+            if bytes == address.octets() {
+                self.zero(at..at + 16);
+            }
+        }
     }
 
     /// Zeroes a range of the datagram's payload, in whichever packets it lies.
