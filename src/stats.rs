@@ -185,7 +185,31 @@ counters! {
         pushed_out,
         /// Given up because fragments overlapped or contradicted each other.
         overlapping,
+        /// Given up because there were too many fragments, or too much before their payload.
+        too_large,
         /// Still waiting.
+        open,
+    }
+}
+
+counters! {
+    /// TCP connections by end; with those that are open they sum to `opened`.
+    Connections {
+        /// Seen from their SYN.
+        opened,
+        /// Both sides sent all.
+        finished,
+        /// Reset.
+        reset,
+        /// Another one began between the same ports.
+        replaced,
+        /// Nothing came for too long.
+        idle,
+        /// More out of order, or more unfinished, than one connection may hold.
+        given_up,
+        /// Idle longest when the table was full.
+        pushed_out,
+        /// Still followed.
         open,
     }
 }
@@ -219,6 +243,8 @@ pub struct Ledger {
     pub responses: Responses,
     /// Reassembly.
     pub datagrams: Datagrams,
+    /// TCP.
+    pub connections: Connections,
     /// Output.
     pub output: Output,
 }
@@ -277,7 +303,7 @@ impl Ledger {
     /// Every sum that does not hold, in words; none if all is accounted for.
     pub fn imbalances(&self) -> Vec<String> {
         let sum = |counters: Vec<(&str, u64)>| counters.iter().map(|(_, count)| count).sum::<u64>();
-        let Ledger { messages, queries, output, .. } = self;
+        let Ledger { messages, queries, output, connections, .. } = self;
         let unanswered =
             queries.timed_out + queries.pushed_out + queries.connection_closed + queries.at_exit + queries.handover;
         let written = queries.answered + unanswered + self.responses.unsolicited + messages.unpaired;
@@ -285,6 +311,7 @@ impl Ledger {
             ("packets by fate", sum(self.packets.each()), "packets read", self.total),
             ("queries by end and open", sum(queries.each()), "queries", messages.query),
             ("responses by use", sum(self.responses.each()), "responses", messages.response),
+            ("connections by end and open", sum(connections.each()) - connections.opened, "opened", connections.opened),
             ("transactions written and dropped", output.transactions + output.dropped_transactions, "made", written),
         ];
         let off = checks.into_iter().filter(|(_, sum, _, total)| sum != total);
@@ -309,6 +336,7 @@ impl Ledger {
             ("queries", self.queries.each()),
             ("responses", self.responses.each()),
             ("datagrams", self.datagrams.each()),
+            ("connections", self.connections.each()),
             ("output", self.output.each()),
         ];
         for (name, counters) in groups {
@@ -338,8 +366,14 @@ impl Ledger {
             let total = self.datagrams.each().iter().map(|(_, count)| count).sum();
             line("fragments", Some(total), self.datagrams.each());
         }
+        if self.connections != Connections::default() {
+            let ends = self.connections.each().into_iter().skip(1).collect();
+            line("TCP", Some(self.connections.opened), ends);
+        }
+        // Without an output they are only made.
+        let label = if self.output.containers > 0 { "written" } else { "made" };
         let written = self.output.each().into_iter().skip(1).collect();
-        line("written", Some(self.output.transactions), written);
+        line(label, Some(self.output.transactions), written);
         text
     }
 }

@@ -36,6 +36,12 @@ impl Timestamp {
         (self.0 % NANOS) as u32
     }
 
+    /// Whether `other` lies more than `limit` before this, or as far ahead: one wrong time stamp must not keep for ever
+    /// what carries it.
+    pub fn is_beyond(self, limit: Duration, other: Timestamp) -> bool {
+        self.since(other) > limit || other.since(self) > limit
+    }
+
     /// How long ago `earlier` was; zero when it lies ahead (packets of a capture may be out of order).
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

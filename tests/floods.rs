@@ -120,7 +120,7 @@ fn one_datagram_in_many_pieces_is_given_up_at_128() {
         let offset = 8 + (number as usize % 8000) * 8;
         build::ip_piece(server().0, resolver().0, build::UDP, 1, Some((offset, true)), &[0; 8])
     });
-    assert_eq!(tracker.ledger().datagrams.overlapping, 1);
+    assert_eq!(tracker.ledger().datagrams.too_large, 1);
 }
 
 #[test]

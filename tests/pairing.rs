@@ -326,3 +326,16 @@ proptest! {
         prop_assert!(ledger.imbalances().len() <= 1);
     }
 }
+
+/// One wrong time stamp must not keep for ever what it stands on, nor what stands behind it.
+#[test]
+fn a_query_from_the_future_leaves_with_the_next_packet_and_the_others_in_their_time() {
+    let mut bench = Bench::new(build::rules(), build::limits());
+    bench.packet(&build::udp(build::resolver(), build::server(), &build::query(1, "a")), at(1_000_000.0));
+    bench.packet(&build::udp(build::resolver(), build::server(), &build::query(2, "a")), at(1.0));
+    bench.packet(&build::udp(build::resolver(), build::server(), &build::query(3, "a")), at(2.0));
+    let timeout = build::limits().queries.timeout.as_secs_f64();
+    bench.packet(&build::udp(build::resolver(), build::server(), &build::query(4, "a")), at(2.5 + timeout));
+    assert_eq!(bench.kinds().iter().map(|(_, id)| *id).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(bench.finish().queries.timed_out, 3);
+}

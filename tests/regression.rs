@@ -94,7 +94,7 @@ fn fragments_with_more_headers_than_payload_are_given_up_before_they_outgrow_a_c
         }
         let (messages, ledger) = sensor.finish();
         assert_eq!(messages.len(), written, "{padding}");
-        assert_eq!(ledger.datagrams.overlapping, 1 - written as u64, "{padding}");
+        assert_eq!(ledger.datagrams.too_large, 1 - written as u64, "{padding}");
     }
 }
 

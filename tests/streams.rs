@@ -320,6 +320,60 @@ fn the_longest_message_that_fits_a_datagram_is_emitted_and_one_byte_more_is_too_
 }
 
 #[test]
+fn queries_that_were_open_before_a_zone_transfer_are_not_called_unanswered() {
+    let mut talk = Talk::new();
+    talk.open();
+    talk.asks(&query(7, "a"));
+    talk.asks(&message(8, 0, Some(&question_of("zone", 252))));
+    talk.answers(&response(7, "a"));
+    talk.says(RST, talk.from_resolver, b"");
+    let ledger = talk.bench.finish();
+    assert_eq!(talk.kinds(), []);
+    assert_eq!((ledger.queries.filtered, ledger.messages.zone_transfer, ledger.connections.reset), (1, 1, 1));
+}
+
+#[test]
+fn a_reset_far_from_what_is_expected_is_not_the_connections() {
+    let mut talk = Talk::new();
+    talk.open();
+    talk.asks(&query(7, "a"));
+    talk.hears(RST, talk.from_server.wrapping_add(1 << 30), b"");
+    talk.says(RST, talk.from_resolver.wrapping_sub(1 << 30), b"");
+    talk.answers(&response(7, "a"));
+    assert_eq!(talk.kinds(), [(QueryResponse, 7)]);
+    talk.hears(RST, talk.from_server, b"");
+    assert_eq!(talk.bench.tracker.connections(), 0);
+}
+
+#[test]
+fn a_segment_after_a_long_silence_belongs_to_no_connection() {
+    let mut talk = Talk::new();
+    talk.open();
+    talk.now += 31.0;
+    talk.asks(&query(7, "a"));
+    let ledger = talk.bench.finish();
+    assert_eq!((talk.kinds(), ledger.connections.idle, ledger.connections.open), (vec![], 1, 0));
+}
+
+#[test]
+fn every_connection_has_one_end() {
+    let mut talk = Talk::within(resolver(), server(), StreamLimits { connections: 2, ..build::limits().streams });
+    for port in 1..=3 {
+        talk.resolver.1 = port;
+        talk.open(); // the third pushes the first out
+    }
+    talk.open(); // another one between the ports of the third
+    talk.hears(FIN | ACK, talk.from_server, b"");
+    talk.says(FIN | ACK, talk.from_resolver, b"");
+    talk.resolver.1 = 2;
+    talk.now += 40.0;
+    talk.open(); // idle by then
+    let ends = talk.bench.finish().connections;
+    assert_eq!((ends.opened, ends.pushed_out, ends.replaced, ends.finished), (5, 1, 1, 1));
+    assert_eq!((ends.idle, ends.reset, ends.given_up, ends.open), (1, 0, 0, 1));
+}
+
+#[test]
 fn another_syn_with_the_same_ports_is_another_connection() {
     let mut talk = Talk::new();
     talk.open();

@@ -5,7 +5,7 @@ use super::{
     flow::Key,
     hide::{self, Hidden},
     rebuild,
-    streams::{Listener, Sender, Verdict},
+    streams::{Closed, Listener, Sender, Verdict},
     transactions::{Asked, Leaves, Query, Transactions},
 };
 use crate::{
@@ -289,6 +289,7 @@ impl<S: Sink> Listener for Stream<'_, S> {
         }
         if sender == Sender::Resolver && message.question.is_some_and(|question| question.is_zone_transfer()) {
             core.ledger.messages.zone_transfer += 1;
+            core.leave_out(flow);
             return Verdict::ZoneTransfer;
         }
         if bytes.len() > rebuild::message_max(flow) {
@@ -304,7 +305,20 @@ impl<S: Sink> Listener for Stream<'_, S> {
         verdict
     }
 
-    fn closed(&mut self, flow: &Flow) {
+    fn opened(&mut self) {
+        self.core.ledger.connections.opened += 1;
+    }
+
+    fn closed(&mut self, flow: &Flow, why: Closed) {
+        let connections = &mut self.core.ledger.connections;
+        *match why {
+            Closed::Finished => &mut connections.finished,
+            Closed::Reset => &mut connections.reset,
+            Closed::Replaced => &mut connections.replaced,
+            Closed::Idle => &mut connections.idle,
+            Closed::GivenUp => &mut connections.given_up,
+            Closed::PushedOut => &mut connections.pushed_out,
+        } += 1;
         let core = &mut *self.core;
         let key = flow.key();
         let mut query = std::mem::take(&mut core.query);
@@ -316,6 +330,17 @@ impl<S: Sink> Listener for Stream<'_, S> {
 }
 
 impl Core {
+    /// Queries that were open before a zone transfer was asked for: their responses are not looked at any more, so nobody
+    /// can say that they are unanswered.
+    fn leave_out(&mut self, flow: &Flow) {
+        let key = flow.key();
+        let mut query = std::mem::take(&mut self.query);
+        while self.transactions.take_first(&key, &mut query).is_some() {
+            self.ledger.query(End::Filtered);
+        }
+        self.query = query;
+    }
+
     /// The query of a response that is too long ends with it; nothing is written.
     fn too_long(&mut self, flow: &Flow, message: &Message) -> Verdict {
         self.ledger.messages.too_long += 1;

@@ -119,6 +119,8 @@ pub(super) enum Taken {
     Duplicate,
     /// It overlaps another, or contradicts its length, or is one too many: the datagram is given up.
     Overlaps,
+    /// There are too many, or their headers are too long: the datagram is given up.
+    TooLarge,
     /// Its datagram was given up before.
     Dead,
 }
@@ -160,19 +162,16 @@ impl Fragments {
         if self.is_duplicate(next, fragment.offset, packet) {
             return Taken::Duplicate;
         }
-        let overlaps = (before != NONE && self.parts[before].end() > fragment.offset)
-            || (next != NONE && end > self.parts[next].offset);
-        let datagram = &mut self.datagrams[at];
-        let total = if fragment.more { datagram.total } else { Some(end) };
-        let contradicts = match (datagram.total, total) {
-            (Some(old), Some(new)) => old != new || end > new,
-            (None, Some(_)) => next != NONE, // something stands behind the end
-            _ => false,
-        };
-        let packets_len = datagram.packets_len.saturating_add(packet.bytes.len() as u32);
-        if overlaps || contradicts || datagram.count == PIECES_MAX || packets_len > PACKETS_MAX {
+        let total = if fragment.more { self.datagrams[at].total } else { Some(end) };
+        if self.overlaps(before, next, fragment.offset, end) || self.contradicts(at, next, end, total) {
             self.kill(at);
             return Taken::Overlaps;
+        }
+        let datagram = &mut self.datagrams[at];
+        let packets_len = datagram.packets_len.saturating_add(packet.bytes.len() as u32);
+        if datagram.count == PIECES_MAX || packets_len > PACKETS_MAX {
+            self.kill(at);
+            return Taken::TooLarge;
         }
         datagram.total = total;
         datagram.packets_len = packets_len;
@@ -200,7 +199,7 @@ impl Fragments {
     pub(super) fn expire(&mut self, now: Timestamp) -> Option<Expired> {
         let oldest = self.order.oldest()?;
         let datagram = &self.datagrams[oldest];
-        let expired = if now.since(datagram.since) > self.limits.lifetime {
+        let expired = if now.is_beyond(self.limits.lifetime, datagram.since) {
             Expired::TimedOut
         } else if self.bytes() > self.limits.bytes {
             Expired::PushedOut
@@ -251,6 +250,20 @@ impl Fragments {
         (before, next)
     }
 
+    /// Whether a fragment from `offset` to `end` reaches into one of its neighbours.
+    fn overlaps(&self, before: u32, next: u32, offset: u32, end: u32) -> bool {
+        (before != NONE && self.parts[before].end() > offset) || (next != NONE && end > self.parts[next].offset)
+    }
+
+    /// Whether a fragment that ends at `end` and makes the datagram `total` long cannot be true with what came before.
+    fn contradicts(&self, at: u32, next: u32, end: u32, total: Option<u32>) -> bool {
+        match (self.datagrams[at].total, total) {
+            (Some(old), Some(new)) => old != new || end > new,
+            (None, Some(_)) => next != NONE, // something stands behind the end
+            _ => false,
+        }
+    }
+
     /// Headers may differ (time to live); the payload counts.
     fn is_duplicate(&self, other: u32, offset: u32, packet: &Packet) -> bool {
         if other == NONE {
@@ -259,7 +272,7 @@ impl Fragments {
         let part = &self.parts[other];
         part.offset == offset
             && part.packet.len() as u32 - part.payload_at == packet.payload.len() as u32
-            && self.bytes.slices(part.packet).flatten().skip(part.payload_at as usize).eq(packet.payload)
+            && self.bytes.holds(part.packet, part.payload_at as usize, packet.payload)
     }
 
     fn insert(&mut self, at: u32, before: u32, next: u32, packet: &Packet, fragment: Fragment, now: Timestamp) {

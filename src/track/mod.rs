@@ -192,6 +192,7 @@ impl Tracker {
     pub fn ledger(&self) -> Ledger {
         let mut ledger = self.core.ledger.clone();
         ledger.queries.open = self.core.transactions.len() as u64;
+        ledger.connections.open = self.streams.len() as u64;
         ledger.datagrams.open += self.fragments.len() as u64;
         ledger
     }
@@ -300,6 +301,10 @@ impl Tracker {
             fragments::Taken::Dead => return Ok(Fate::GivenUp),
             fragments::Taken::Overlaps => {
                 datagrams.overlapping += 1;
+                return Ok(Fate::GivenUp);
+            }
+            fragments::Taken::TooLarge => {
+                datagrams.too_large += 1;
                 return Ok(Fate::GivenUp);
             }
             fragments::Taken::Completed => {

@@ -103,6 +103,21 @@ impl<const N: usize> Pool<N> {
         })
     }
 
+    /// Whether `bytes` stand in `chain` from `at` on.
+    pub(super) fn holds(&self, chain: Chain, at: usize, bytes: &[u8]) -> bool {
+        let (mut skip, mut rest) = (at, bytes);
+        for slice in self.slices(chain) {
+            let here = slice.get(skip..).unwrap_or(&[]);
+            skip = skip.saturating_sub(slice.len());
+            let (now, later) = rest.split_at(rest.len().min(here.len()));
+            if !here.starts_with(now) {
+                return false;
+            }
+            rest = later;
+        }
+        rest.is_empty()
+    }
+
     /// Copies the bytes of `chain` to the end of `out`.
     #[inline]
     pub(super) fn copy_to(&self, chain: Chain, out: &mut Vec<u8>) {
@@ -145,6 +160,10 @@ mod tests {
             let mut copy = Vec::new();
             pool.copy_to(one, &mut copy);
             assert_eq!(copy, bytes[..len]);
+            for at in 0..len {
+                assert!(pool.holds(one, at, &bytes[at..len]) && pool.holds(one, at, &bytes[at..(at + 3).min(len)]));
+                assert!(!pool.holds(one, at, &bytes[at + 1..len + 1]));
+            }
             pool.release(one);
             pool.release(other);
             assert_eq!(pool.bytes(), 0);

@@ -19,6 +19,12 @@ const PIECES_MAX: u32 = 64;
 /// Data this far ahead of what was expected belongs to another life of the connection, not to a hole in this one.
 const AHEAD_MAX: u32 = 1 << 24;
 
+/// A reset this far from what was expected belongs to another life of the connection, or is forged (RFC 5961 §3).
+const RESET_MAX: u32 = 1 << 20;
+/// Bits for the ids answered on a connection. A second response to one is never taken for an unsolicited one; an
+/// unsolicited one is taken for a second response by chance, one time in eight after 256 answers.
+const ANSWERED_BITS: usize = 2048;
+
 const CHUNK: usize = 252;
 
 /// What the table may hold.
@@ -57,8 +63,8 @@ struct Connection {
     from_server: Direction,
     /// A zone transfer was asked for: nothing of this connection is looked at any more.
     is_zone_transfer: bool,
-    /// One bit of 256 for each id that has been answered.
-    answered: [u64; 4],
+    /// A bit for each id that has been answered; 32 ids share one.
+    answered: [u64; ANSWERED_BITS / 64],
 }
 
 impl Queued for Connection {
@@ -101,6 +107,12 @@ impl Direction {
         *self = Direction { is_open: true, initial, next: initial.wrapping_add(1), ..SILENT };
     }
 
+    /// Whether a reset with this number can be its sender's. Before its SYN anything can.
+    fn expects_reset(&self, sequence: u32) -> bool {
+        let ahead = sequence.wrapping_sub(self.next);
+        !self.is_open || ahead < RESET_MAX || ahead.wrapping_neg() < RESET_MAX
+    }
+
     /// All its bytes have come.
     fn is_ended(&self) -> bool {
         self.end == Some(self.next)
@@ -134,10 +146,27 @@ pub(super) enum Verdict {
 
 /// What comes out of the streams.
 pub(super) trait Listener {
-    /// A whole message. `answered` tells whether an id (or, rarely, another) was answered on this connection before.
+    /// A whole message. `answered` tells whether an id, or by chance another, was answered on this connection before.
     fn message(&mut self, flow: &Flow, sender: Sender, message: &[u8], answered: impl Fn(u16) -> bool) -> Verdict;
-    /// The connection is over: reset, finished, idle or given up. Queries without response will not get one.
-    fn closed(&mut self, flow: &Flow);
+    /// A connection is followed from here on.
+    fn opened(&mut self);
+    /// The connection is over. Queries without response will not get one.
+    fn closed(&mut self, flow: &Flow, why: Closed);
+}
+
+/// Why a connection is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// Both sides have sent all.
+    Finished,
+    Reset,
+    /// Another one began between the same ports.
+    Replaced,
+    Idle,
+    /// It could not be followed within the bounds of one connection.
+    GivenUp,
+    /// It had been idle longest when the table was full.
+    PushedOut,
 }
 
 /// What became of a segment.
@@ -198,6 +227,8 @@ impl Streams {
         now: Timestamp,
         listener: &mut impl Listener,
     ) -> Taken {
+        // After a pause it may be another connection's.
+        self.expire(now, listener);
         let key = flow.key();
         let mut found = self.find(&key);
         if segment.syn() && !segment.ack() && sender == Sender::Resolver {
@@ -205,7 +236,7 @@ impl Streams {
             if let Some(at) = found
                 && self.connections[at].from_resolver.initial != segment.sequence
             {
-                self.close(at, listener);
+                self.close(at, Closed::Replaced, listener);
                 found = None;
             }
             if found.is_none() {
@@ -216,7 +247,9 @@ impl Streams {
         self.connections[at].last_seen = now;
         self.order.renew(&mut self.connections, at);
         if segment.rst() {
-            self.close(at, listener);
+            if self.direction(at, sender).expects_reset(segment.sequence) {
+                self.close(at, Closed::Reset, listener);
+            }
             return Taken::Segment;
         }
         if segment.syn() && segment.ack() && sender == Sender::Server && !self.connections[at].from_server.is_open {
@@ -224,13 +257,15 @@ impl Streams {
         }
         let taken = self.data(at, flow, sender, segment, listener);
         let connection = &self.connections[at];
-        if taken == Taken::GivenUp || (connection.from_resolver.is_ended() && connection.from_server.is_ended()) {
-            self.close(at, listener);
+        if taken == Taken::GivenUp {
+            self.close(at, Closed::GivenUp, listener);
+        } else if connection.from_resolver.is_ended() && connection.from_server.is_ended() {
+            self.close(at, Closed::Finished, listener);
         }
         while self.held() > self.limits.bytes
             && let Some(oldest) = self.order.oldest()
         {
-            self.close(oldest, listener);
+            self.close(oldest, Closed::PushedOut, listener);
         }
         taken
     }
@@ -239,9 +274,9 @@ impl Streams {
     #[inline]
     pub(super) fn expire(&mut self, now: Timestamp, listener: &mut impl Listener) {
         while let Some(oldest) = self.order.oldest()
-            && now.since(self.connections[oldest].last_seen) > self.limits.idle
+            && now.is_beyond(self.limits.idle, self.connections[oldest].last_seen)
         {
-            self.close(oldest, listener);
+            self.close(oldest, Closed::Idle, listener);
         }
     }
 
@@ -249,8 +284,9 @@ impl Streams {
         while self.connections.len() >= self.limits.connections
             && let Some(oldest) = self.order.oldest()
         {
-            self.close(oldest, listener);
+            self.close(oldest, Closed::PushedOut, listener);
         }
+        listener.opened();
         let mut from_resolver = SILENT;
         from_resolver.open(initial);
         let at = self.connections.insert(Connection {
@@ -260,7 +296,7 @@ impl Streams {
             from_resolver,
             from_server: SILENT,
             is_zone_transfer: false,
-            answered: [0; 4],
+            answered: [0; ANSWERED_BITS / 64],
         });
         self.order.push(&mut self.connections, at);
         let (connections, hasher) = (&self.connections, &self.hasher);
@@ -271,7 +307,7 @@ impl Streams {
         at
     }
 
-    fn close(&mut self, at: u32, listener: &mut impl Listener) {
+    fn close(&mut self, at: u32, why: Closed, listener: &mut impl Listener) {
         self.order.remove(&mut self.connections, at);
         let Connection { key, from_resolver, from_server, .. } = self.connections.remove(at);
         if let Ok(slot) = self.index.find_entry(self.hasher.hash_one(key), |&other| other == at) {
@@ -279,7 +315,7 @@ impl Streams {
         }
         self.forget(from_resolver);
         self.forget(from_server);
-        listener.closed(&key.flow());
+        listener.closed(&key.flow(), why);
     }
 
     /// Gives back what a direction holds.
@@ -337,6 +373,9 @@ impl Streams {
 
     /// Keeps data that is ahead of its turn. Of bytes that came before already the first ones stay.
     fn hold(&mut self, at: u32, sender: Sender, mut sequence: u32, mut data: &[u8]) -> Taken {
+        if data.len() > HELD_MAX {
+            return Taken::GivenUp;
+        }
         let Direction { next, mut pieces, count, held, .. } = *self.direction(at, sender);
         let mut added = (0, 0);
         let mut before = NONE;
@@ -500,9 +539,8 @@ impl Streams {
     }
 }
 
-/// Word and bit for an id; its two bytes mixed, since resolvers that count ids up should not collide.
+/// Word and bit for an id.
 fn answered_bit(id: u16) -> (usize, u64) {
-    let [high, low] = id.to_be_bytes();
-    let mixed = high.wrapping_mul(167) ^ low;
-    (usize::from(mixed >> 6), 1 << (mixed & 63))
+    let bit = usize::from(id) % ANSWERED_BITS;
+    (bit / 64, 1 << (bit % 64))
 }

@@ -229,7 +229,7 @@ impl Transactions {
     #[inline]
     pub(super) fn leaves(&self, now: Timestamp) -> Option<Leaves> {
         let oldest = self.order.oldest()?;
-        if now.since(self.entries[oldest].time) > self.limits.timeout {
+        if now.is_beyond(self.limits.timeout, self.entries[oldest].time) {
             Some(Leaves::TimedOut)
         } else if self.len() > self.limits.queries || self.bytes() > self.limits.bytes {
             Some(Leaves::PushedOut)
@@ -317,27 +317,8 @@ struct Parts<'t> {
 impl Parts<'_> {
     /// Whether the entry's question is this one.
     fn asks(&self, entry: &Entry, question: Question) -> bool {
-        let mut rest = question.bytes();
-        if rest.len() != usize::from(entry.question_len) {
-            return false;
-        }
-        let mut skip = entry.question_at as usize;
-        for slice in self.packets.slices(entry.blob) {
-            if skip >= slice.len() {
-                skip -= slice.len();
-                continue;
-            }
-            let len = (slice.len() - skip).min(rest.len());
-            if slice[skip..skip + len] != rest[..len] {
-                return false;
-            }
-            rest = &rest[len..];
-            skip = 0;
-            if rest.is_empty() {
-                return true;
-            }
-        }
-        false
+        question.bytes().len() == usize::from(entry.question_len)
+            && self.packets.holds(entry.blob, entry.question_at as usize, question.bytes())
     }
 }
 
