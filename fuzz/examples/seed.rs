@@ -8,7 +8,7 @@ use sie_dns_sensor::{
     nmsg::{
         dnsqr::Dnsqr,
         reader::Reader,
-        writer::{Writer, Zlib},
+        writer::{Level, Writer, Zlib},
     },
     track::{Limits, Rules, Tracker},
 };
@@ -61,7 +61,7 @@ fn capture(path: &Path, corpus: &Path) -> io::Result<()> {
     let (nmsg, written, _) = writer.finish();
     put("container", &name, &nmsg)?;
     if written.containers == 1 {
-        put("container", &format!("{name}-z"), Zlib::new(3).compress(&nmsg))?;
+        put("container", &format!("{name}-z"), Zlib::new(Level::Fixed(3)).compress(&nmsg))?;
     }
     let mut reader = Reader::new(&nmsg[..]);
     let mut number = 0;

@@ -1,42 +1,20 @@
-//! From the IP packets of a dnsqr back to the DNS message in them.
-//!
-//! Readers meet these packets long after the capture, out of files anybody may have written: every length is
-//! checked, fragments that overlap, leave holes or miss their end give no message.
+//! From the IP packets of a payload to the DNS message in them.
 
-use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use crate::decode::{self, Fragment, ipv6, udp};
+use std::{borrow::Cow, net::IpAddr};
 
-/// IP protocol number of UDP.
-const UDP: u8 = 17;
-/// A UDP header (RFC 768).
-const UDP_HEADER_LEN: usize = 8;
-/// An IPv4 header without options (RFC 791 §3.1).
-const IPV4_HEADER_LEN: usize = 20;
-/// An IPv6 header (RFC 8200 §3).
-const IPV6_HEADER_LEN: usize = 40;
-/// The most a datagram can be: a 16-bit length.
+/// The longest datagram: the length fields of IP have 16 bits.
 const DATAGRAM_MAX: usize = 65_535;
 
-/// What a packet carries behind its IP headers; its offset is 0 and `more` false when it is no fragment.
-struct Part<'p> {
-    /// Protocol of `bytes`; in IPv6 this may be an extension header that stands behind the fragment header.
-    protocol: u8,
-    offset: usize,
-    more: bool,
-    bytes: &'p [u8],
-}
-
-/// The DNS message of these packets: the UDP payload of a single one, or of the datagram whose fragments they all
-/// are. `None` when they are neither.
+/// The DNS message that `packets` carried: what stands behind the UDP header of a whole datagram, or of one put together
+/// from its fragments in any order. `None` when they do not make a datagram. Of UDP's own length libnmsg takes no
+/// notice, so neither does this.
 pub fn message<'p>(packets: &[&'p [u8]]) -> Option<Cow<'p, [u8]>> {
     match packets {
         [] => None,
         [packet] => {
-            let part = part(packet)?;
-            if part.offset != 0 || part.more {
-                return None;
-            }
-            udp_payload(part.protocol, part.bytes).map(Cow::Borrowed)
+            let packet = decode::packet(packet).ok().filter(|packet| packet.fragment.is_none())?;
+            udp_payload(packet.protocol, packet.payload).map(Cow::Borrowed)
         }
         fragments => {
             let (protocol, datagram) = reassemble(fragments)?;
@@ -45,96 +23,40 @@ pub fn message<'p>(packets: &[&'p [u8]]) -> Option<Cow<'p, [u8]>> {
     }
 }
 
-/// Puts the fragments together; exact repetitions are allowed, overlaps and holes are not.
+/// Puts fragments together; the protocol that the first one names, and the payload.
 fn reassemble(fragments: &[&[u8]]) -> Option<(u8, Vec<u8>)> {
-    let mut parts = fragments.iter().map(|packet| part(packet)).collect::<Option<Vec<_>>>()?;
-    parts.sort_by_key(|part| part.offset);
-    parts.dedup_by(|next, first| (next.offset, next.more, next.bytes) == (first.offset, first.more, first.bytes));
-    let protocol = parts.first()?.protocol;
+    let whole = Fragment { id: 0, offset: 0, more: false };
+    let packets = fragments.iter().map(|packet| decode::packet(packet).ok()).collect::<Option<Vec<_>>>()?;
+    let mut parts: Vec<_> = packets.iter().map(|packet| (packet.fragment.unwrap_or(whole), packet)).collect();
+    parts.sort_by_key(|(fragment, _)| fragment.offset);
+    parts.dedup_by(|(next, packet), (first, other)| {
+        (next.offset, next.more, packet.payload) == (first.offset, first.more, other.payload)
+    });
+    let protocol = parts.first()?.1.protocol;
     let mut datagram = Vec::new();
     let mut more = true;
-    for part in &parts {
-        if !more || part.offset != datagram.len() || datagram.len() + part.bytes.len() > DATAGRAM_MAX {
+    for (fragment, packet) in parts {
+        let fits = datagram.len() + packet.payload.len() <= DATAGRAM_MAX;
+        if !more || fragment.offset as usize != datagram.len() || !fits {
             return None;
         }
-        datagram.extend_from_slice(part.bytes);
-        more = part.more;
+        datagram.extend_from_slice(packet.payload);
+        more = fragment.more;
     }
     (!more).then_some((protocol, datagram))
 }
 
-/// Skips the UDP header. Its length field is not asked: libnmsg takes the whole IP payload too.
+/// What stands behind the UDP header, and behind extension headers before it.
 fn udp_payload(protocol: u8, bytes: &[u8]) -> Option<&[u8]> {
-    let (protocol, bytes) = skip_extensions(protocol, bytes)?;
-    if protocol != UDP {
-        return None;
-    }
-    bytes.get(UDP_HEADER_LEN..)
+    let upper = ipv6::upper_layer(protocol, bytes).ok()?;
+    (upper.protocol == decode::UDP && upper.fragment.is_none()).then_some(())?;
+    upper.payload.get(udp::HEADER_LEN..)
 }
 
-fn part(packet: &[u8]) -> Option<Part<'_>> {
-    match packet.first()? >> 4 {
-        4 => ipv4(packet),
-        6 => ipv6(packet),
-        _ => None,
-    }
-}
-
-fn ipv4(packet: &[u8]) -> Option<Part<'_>> {
-    let header = packet.first_chunk::<IPV4_HEADER_LEN>()?;
-    let [version_ihl, _, length_0, length_1, _, _, flags_0, flags_1, _, protocol, ..] = *header;
-    let header_len = usize::from(version_ihl & 0x0f) * 4; // IHL counts 32-bit words
-    if header_len < IPV4_HEADER_LEN {
-        return None;
-    }
-    let total_len = usize::from(u16::from_be_bytes([length_0, length_1]));
-    let flags = u16::from_be_bytes([flags_0, flags_1]);
-    Some(Part {
-        protocol,
-        offset: usize::from(flags & 0x1fff) * 8, // in 8-byte units
-        more: flags & 0x2000 != 0,
-        bytes: packet.get(header_len..total_len)?,
-    })
-}
-
-fn ipv6(packet: &[u8]) -> Option<Part<'_>> {
-    let (header, rest) = packet.split_first_chunk::<IPV6_HEADER_LEN>()?;
-    let [_, _, _, _, length_0, length_1, next_header, ..] = *header;
-    let payload = rest.get(..usize::from(u16::from_be_bytes([length_0, length_1])))?;
-    let (protocol, bytes) = skip_extensions(next_header, payload)?;
-    if protocol != FRAGMENT {
-        return Some(Part { protocol, offset: 0, more: false, bytes });
-    }
-    let (header, bytes) = bytes.split_first_chunk::<8>()?;
-    let [protocol, _, offset_0, offset_1, ..] = *header;
-    let offset_more = u16::from_be_bytes([offset_0, offset_1]);
-    Some(Part { protocol, offset: usize::from(offset_more & 0xfff8), more: offset_more & 1 != 0, bytes })
-}
-
-/// The fragment header (RFC 8200 §4.5); it ends what can be skipped.
-const FRAGMENT: u8 = 44;
-
-/// Skips the IPv6 extension headers that say nothing about the payload: hop-by-hop (0), routing (43), destination
-/// options (60), authentication (51). Every one takes at least eight bytes, so the loop ends.
-fn skip_extensions(mut protocol: u8, mut bytes: &[u8]) -> Option<(u8, &[u8])> {
-    loop {
-        let len = match (protocol, bytes) {
-            (0 | 43 | 60, [_, len, ..]) => (usize::from(*len) + 1) * 8, // RFC 8200 §4.3: 8-byte units less one
-            (51, [_, len, ..]) => (usize::from(*len) + 2) * 4,          // RFC 4302 §2.2: 4-byte units less two
-            (0 | 43 | 60 | 51, _) => return None,
-            _ => return Some((protocol, bytes)),
-        };
-        protocol = *bytes.first()?;
-        bytes = bytes.get(len..)?;
-    }
-}
-
-/// An address as dnsqr holds it: 4 or 16 bytes in network order.
+/// An address of 4 or 16 bytes.
 pub fn address(bytes: &[u8]) -> Option<IpAddr> {
-    if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
-        return Some(IpAddr::V4(Ipv4Addr::from(v4)));
-    }
-    <[u8; 16]>::try_from(bytes).ok().map(|v6| IpAddr::V6(Ipv6Addr::from(v6)))
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::cursor::Cursor;
 use super::put;
-use crate::nmsg::dnsqr::{Dnsqr, Type};
+use crate::nmsg::dnsqr::{Dnsqr, TYPE_NAMES, Type};
 use crate::nmsg::{MSGTYPE_DNSQR, Payload, VENDOR_BASE};
 
 /// The message, when it is a dnsqr that decodes; any other payload prints as bytes.
@@ -37,17 +37,7 @@ pub(super) fn write_msgtype(vid: u32, msgtype: u32, out: &mut Vec<u8>) {
 
 /// Appends the name of a dnsqr's type.
 pub(super) fn write_kind(kind: u32, out: &mut Vec<u8>) {
-    const KINDS: [&str; 8] = [
-        "UDP_INVALID",
-        "UDP_QUERY_RESPONSE",
-        "UDP_UNANSWERED_QUERY",
-        "UDP_UNSOLICITED_RESPONSE",
-        "TCP",
-        "ICMP",
-        "UDP_QUERY_ONLY",
-        "UDP_RESPONSE_ONLY",
-    ];
-    write_enum(&KINDS, kind, out);
+    write_enum(&TYPE_NAMES, kind, out);
 }
 
 /// Appends the name of a checksum state.
