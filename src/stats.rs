@@ -161,7 +161,7 @@ counters! {
 }
 
 counters! {
-    /// Responses by use; they sum to the responses among [`Messages`].
+    /// Responses by use; with those that are open they sum to the responses among [`Messages`].
     Responses {
         /// Answered a query.
         paired,
@@ -171,6 +171,8 @@ counters! {
         filtered,
         /// Second answers over TCP.
         repeated,
+        /// Waiting for a query that may come late.
+        open,
     }
 }
 

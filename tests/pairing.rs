@@ -339,3 +339,73 @@ fn a_query_from_the_future_leaves_with_the_next_packet_and_the_others_in_their_t
     assert_eq!(bench.kinds().iter().map(|(_, id)| *id).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(bench.finish().queries.timed_out, 3);
 }
+
+/// A bench whose responses wait two milliseconds for a query that comes late.
+fn slack() -> Bench {
+    Bench::new(Rules { slack: Some(Duration::from_millis(2)), ..build::rules() }, build::limits())
+}
+
+fn ask(id: u16, name: &str) -> Vec<u8> {
+    build::udp(build::resolver(), build::server(), &build::query(id, name))
+}
+
+fn answer(id: u16, name: &str) -> Vec<u8> {
+    build::udp(build::server(), build::resolver(), &build::response(id, name))
+}
+
+#[test]
+fn a_query_a_little_younger_than_its_answer_still_pairs() {
+    let mut bench = slack();
+    bench.packet(&answer(7, "a"), at(1.0));
+    assert_eq!(bench.tracker.ledger().responses.open, 1);
+    bench.packet(&ask(7, "b"), at(1.001)); // another question
+    bench.packet(&ask(7, "a"), at(1.002));
+    let seen = bench.seen();
+    assert_eq!(seen.len(), 1);
+    assert_eq!((seen[0].kind, seen[0].rcode), (Kind::QueryResponse, Some(0)));
+    assert_eq!(
+        (seen[0].query.clone(), seen[0].response.clone()),
+        (vec![(at(1.002), ask(7, "a"))], vec![(at(1.0), answer(7, "a"))])
+    );
+    let ledger = bench.finish();
+    assert_eq!((ledger.queries.answered, ledger.queries.at_exit, ledger.responses.paired), (1, 1, 1));
+}
+
+#[test]
+fn a_response_whose_query_does_not_come_in_time_is_unsolicited() {
+    let mut bench = slack();
+    bench.packet(&answer(7, "a"), at(1.0));
+    bench.packet(&ask(7, "a"), at(1.003));
+    bench.packet(&answer(8, "b"), at(1.004));
+    let ledger = bench.finish();
+    // The first response was still there when the query came: it had to leave, and no packet had come to let it.
+    assert_eq!((ledger.queries.answered, ledger.responses.unsolicited, ledger.responses.open), (1, 1, 0));
+    let mut bench = slack();
+    bench.packet(&answer(7, "a"), at(1.0));
+    bench.packet(&ask(9, "c"), at(1.003));
+    bench.packet(&ask(7, "a"), at(1.003));
+    assert_eq!(bench.kinds(), [(Kind::UnsolicitedResponse, 7)]);
+    let ledger = bench.finish();
+    assert_eq!((ledger.queries.answered, ledger.queries.at_exit, ledger.responses.unsolicited), (0, 2, 1));
+}
+
+#[test]
+fn without_slack_a_query_after_its_answer_stays_alone() {
+    let mut bench = Bench::new(build::rules(), build::limits());
+    bench.packet(&answer(7, "a"), at(1.0));
+    bench.packet(&ask(7, "a"), at(1.0));
+    let ledger = bench.finish();
+    assert_eq!((ledger.responses.unsolicited, ledger.queries.at_exit), (1, 1));
+}
+
+#[test]
+fn a_packet_that_a_mirror_port_copies_twice_counts_once() {
+    let mut bench = Bench::new(Rules { duplicates: Some(Duration::from_millis(5)), ..build::rules() }, build::limits());
+    for packet in [ask(7, "a"), answer(7, "a")] {
+        bench.packet(&packet, at(1.0));
+        bench.packet(&packet, at(1.004));
+    }
+    bench.packet(&ask(7, "a"), at(1.5)); // a retransmission is no duplicate
+    let ledger = bench.finish();
+    assert_eq!((ledger.packets.duplicate, ledger.queries.answered, ledger.queries.at_exit), (2, 1, 1));
+}

@@ -693,3 +693,15 @@ proptest! {
         prop_assert_eq!(bench.seen(), model.out);
     }
 }
+
+#[test]
+fn over_tcp_too_a_query_a_little_younger_than_its_answer_pairs_and_a_second_answer_is_repeated() {
+    let mut talk = Talk::new();
+    talk.bench = Bench::new(Rules { slack: Some(Duration::from_secs(2)), ..build::rules() }, build::limits());
+    talk.open();
+    talk.answers(&response(7, "a"));
+    talk.asks(&query(7, "a"));
+    assert_eq!(talk.kinds(), [(QueryResponse, 7)]);
+    talk.answers(&response(7, "a"));
+    assert_eq!(talk.bench.finish().responses.repeated, 1);
+}

@@ -24,6 +24,9 @@ fn load(sets: &[&str]) -> Settings {
     config::load(None, &sets).unwrap_or_else(|problems| panic!("{problems}")).0
 }
 
+/// Memory of responses that wait for a late query, and of what is remembered to know duplicates.
+const EARLY_AND_DUPLICATES: usize = 17 << 20;
+
 /// A sensor, and what it may do.
 pub struct Pipeline {
     tracker: Tracker,
@@ -50,6 +53,8 @@ impl Pipeline {
             2 => CaptureRd::Only(true),
             _ => CaptureRd::Both,
         };
+        settings.pair_slack = is(second, 5).then_some(Duration::from_secs(2));
+        settings.drop_duplicates = is(second, 6).then_some(Duration::from_millis(100));
         let mut limits = Limits::new(&settings);
         if is(second, 2) {
             limits.queries.queries = 3;
@@ -76,7 +81,8 @@ impl Pipeline {
         self.tracker.packet(frame, &mut self.sink);
         let Limits { queries, fragments, streams } = self.limits;
         let bytes = self.tracker.bytes();
-        let max = [queries.bytes, fragments.bytes, streams.bytes, streams.connections * CONNECTION_MAX];
+        let connections = streams.connections * CONNECTION_MAX;
+        let max = [queries.bytes, fragments.bytes, streams.bytes, connections, EARLY_AND_DUPLICATES];
         assert!(bytes <= max.iter().sum(), "{bytes} bytes in the tables of at most {max:?}");
         assert!(self.tracker.connections() <= streams.connections, "{} connections", self.tracker.connections());
         assert!(self.tracker.ledger().queries.open <= queries.queries as u64, "the query table is over its limit");

@@ -81,10 +81,6 @@ pub fn run(args: &ReplayArgs) -> ExitCode {
             return ExitCode::from(SETTINGS);
         }
     };
-    if let Some(problem) = unsupported(&settings) {
-        say(&problem);
-        return ExitCode::from(SETTINGS);
-    }
     if !args.quiet && settings.resolver_addresses.is_empty() && settings.authority_addresses.is_empty() {
         say(&"neither DNSQR_RES_ADDRS nor DNSQR_AUTH_ADDRS is set: every packet of a DNS port is taken, clients' too");
     }
@@ -96,16 +92,6 @@ pub fn run(args: &ReplayArgs) -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
-}
-
-/// Settings that only the live sensor will honour; to take them and do nothing would be untrue.
-fn unsupported(settings: &Settings) -> Option<String> {
-    let asked = [
-        ("pair_slack_ms", settings.pair_slack.is_some_and(|slack| !slack.is_zero())),
-        ("drop_duplicates_ms", settings.drop_duplicates.is_some()),
-    ];
-    let (name, _) = asked.into_iter().find(|(_, asked)| *asked)?;
-    Some(format!("{name}: replay cannot do this yet; leave it out or set it to 0"))
 }
 
 /// What ends a replay early.

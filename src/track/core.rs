@@ -6,7 +6,7 @@ use super::{
     hide::{self, Hidden},
     rebuild,
     streams::{Closed, Listener, Sender, Verdict},
-    transactions::{Asked, Leaves, Query, Transactions},
+    transactions::{Asked, Leaves, Note, Query, Transactions},
 };
 use crate::{
     decode::{
@@ -19,6 +19,11 @@ use crate::{
 };
 use std::net::IpAddr;
 
+/// Responses that may wait for their query: those of the longest slack at 1 000 a second, which all had to be early.
+const EARLY_MAX: usize = 65_536;
+/// Memory of them.
+pub(super) const EARLY_BYTES: usize = 16 << 20;
+
 /// All that knows of messages, beside reassembly.
 pub(super) struct Core {
     pub(super) rules: Rules,
@@ -26,6 +31,8 @@ pub(super) struct Core {
     pub(super) transactions: Transactions,
     /// Time of the last packet that was whole, watched and decoded as UDP or TCP.
     pub(super) now: Timestamp,
+    /// Responses whose query may still come, where packets may be out of order.
+    early: Option<Transactions>,
     hidden: Hidden,
     query: Query,
     rebuilt: Vec<u8>,
@@ -52,8 +59,12 @@ struct Arrived<'a> {
 
 impl Core {
     pub(super) fn new(rules: Rules, limits: QueryLimits) -> Core {
+        let early = rules
+            .slack
+            .map(|timeout| Transactions::new(QueryLimits { queries: EARLY_MAX, bytes: EARLY_BYTES, timeout }));
         Core {
             rules,
+            early,
             ledger: Ledger::default(),
             transactions: Transactions::new(limits),
             now: Timestamp::default(),
@@ -137,21 +148,25 @@ impl Core {
             || question.is_some_and(|question| self.rules.names.drops(question.qname()))
     }
 
+    /// Says whether the query's response had come already.
     #[inline]
-    fn query(&mut self, arrived: Arrived, sink: &mut impl Sink) {
+    fn query(&mut self, arrived: Arrived, sink: &mut impl Sink) -> bool {
         let Arrived { flow, message, packets } = arrived;
         if self.rules.capture == Capture::Queries {
             self.ledger.messages.unpaired += 1;
             let found = Found { kind: Kind::QueryOnly, flow, id: message.id, question: message.question };
             sink.transaction(&self.transaction(found, Some(packets), None));
-            return;
+            return false;
         }
         self.ledger.messages.query += 1;
         let key = flow.key();
+        if self.early.is_some() && self.answered_early(&key, arrived, sink) {
+            return true;
+        }
         let crowded = self.transactions.insert(Asked {
             key: &key,
             id: message.id,
-            recursion_desired: message.recursion_desired(),
+            note: note(&message, UdpChecksum::Absent),
             question: message.question,
             packets,
         });
@@ -162,6 +177,54 @@ impl Core {
             }
             self.query = query;
         }
+        false
+    }
+
+    /// Pairs a query with a response that came before it, if one did.
+    fn answered_early(&mut self, key: &Key, arrived: Arrived, sink: &mut impl Sink) -> bool {
+        let Arrived { message, packets, .. } = arrived;
+        let mut held = std::mem::take(&mut self.query);
+        let early = self.early.as_mut();
+        let is_answered = early.is_some_and(|early| early.take_response(key, message.id, message.question, &mut held));
+        if is_answered {
+            let Note { rcode, checksum, .. } = held.note;
+            let response = Response { packets: held.packets(), rcode, checksum };
+            let question = held.question().or(message.question);
+            self.pair(arrived, message.recursion_desired(), question, packets, response, sink);
+        }
+        self.query = held;
+        is_answered
+    }
+
+    /// A query and its response leave.
+    fn pair(
+        &mut self,
+        arrived: Arrived,
+        recursion_desired: bool,
+        question: Option<Question>,
+        query: Packets,
+        response: Response,
+        sink: &mut impl Sink,
+    ) {
+        if self.filters(recursion_desired, question) {
+            self.ledger.query(End::Filtered);
+            self.ledger.response(Use::Filtered);
+            return;
+        }
+        self.ledger.query(End::Answered);
+        self.ledger.response(Use::Paired);
+        let found = Found { kind: Kind::QueryResponse, flow: arrived.flow, id: arrived.message.id, question };
+        sink.transaction(&self.transaction(found, Some(query), Some(response)));
+    }
+
+    /// A response leaves without query.
+    fn unsolicited(&mut self, found: Found, recursion_desired: bool, response: Response, sink: &mut impl Sink) {
+        if self.filters(recursion_desired, found.question) {
+            self.ledger.response(Use::Filtered);
+            return;
+        }
+        self.ledger.response(Use::Unsolicited);
+        sink.transaction(&self.transaction(found, None, Some(response)));
     }
 
     /// Says whether the response answered a query. `was_answered` tells of ids answered before, over TCP.
@@ -183,30 +246,61 @@ impl Core {
             return false;
         }
         self.ledger.messages.response += 1;
+        let key = flow.key();
         let mut query = std::mem::take(&mut self.query);
-        let is_answer = self.transactions.take(&flow.key(), message.id, message.question, message.rcode(), &mut query);
+        let is_answer = self.transactions.take(&key, message.id, message.question, message.rcode(), &mut query);
         if is_answer {
             let question = message.question.or(query.question());
-            if self.filters(query.recursion_desired, question) {
-                self.ledger.query(End::Filtered);
-                self.ledger.response(Use::Filtered);
-            } else {
-                self.ledger.query(End::Answered);
-                self.ledger.response(Use::Paired);
-                let found = found(Kind::QueryResponse, question);
-                sink.transaction(&self.transaction(found, Some(query.packets()), Some(response)));
-            }
+            self.pair(arrived, query.note.recursion_desired, question, query.packets(), response, sink);
         } else if was_answered(message.id) {
             self.ledger.response(Use::Repeated);
-        } else if self.filters(message.recursion_desired(), message.question) {
-            self.ledger.response(Use::Filtered);
+        } else if self.early.is_some() {
+            self.hold(&key, arrived, checksum, &mut query, sink);
         } else {
-            self.ledger.response(Use::Unsolicited);
             let found = found(Kind::UnsolicitedResponse, message.question);
-            sink.transaction(&self.transaction(found, None, Some(response)));
+            self.unsolicited(found, message.recursion_desired(), response, sink);
         }
         self.query = query;
         is_answer
+    }
+
+    /// Lets a response wait for its query.
+    fn hold(&mut self, key: &Key, arrived: Arrived, checksum: UdpChecksum, scratch: &mut Query, sink: &mut impl Sink) {
+        let Some(early) = &mut self.early else { return };
+        let Arrived { message, packets, .. } = arrived;
+        let note = note(&message, checksum);
+        let crowded = early.insert(Asked { key, id: message.id, note, question: message.question, packets });
+        if crowded && let Some(id) = early.take_first(key, scratch) {
+            self.not_early(key, id, scratch, sink);
+        }
+    }
+
+    /// A response has waited for its query long enough.
+    fn not_early(&mut self, key: &Key, id: u16, held: &Query, sink: &mut impl Sink) {
+        let Note { recursion_desired, rcode, checksum } = held.note;
+        let response = Response { packets: held.packets(), rcode, checksum };
+        let found = Found { kind: Kind::UnsolicitedResponse, flow: key.flow(), id, question: held.question() };
+        self.unsolicited(found, recursion_desired, response, sink);
+    }
+
+    fn early_leave(&mut self, sink: &mut impl Sink, mut leaves: impl FnMut(&Transactions) -> bool) {
+        while let Some(early) = self.early.as_mut().filter(|early| leaves(early)) {
+            let mut held = std::mem::take(&mut self.query);
+            if let Some((key, id)) = early.take_oldest(&mut held) {
+                self.not_early(&key, id, &held, sink);
+            }
+            self.query = held;
+        }
+    }
+
+    /// Responses that wait for their query.
+    pub(super) fn early(&self) -> usize {
+        self.early.as_ref().map_or(0, Transactions::len)
+    }
+
+    /// Memory of the tables.
+    pub(super) fn bytes(&self) -> usize {
+        self.transactions.bytes() + self.early.as_ref().map_or(0, Transactions::bytes)
     }
 
     fn transaction<'a>(
@@ -223,7 +317,7 @@ impl Core {
     /// A query leaves without response.
     fn unanswered(&mut self, key: &Key, id: u16, query: &Query, end: End, now: Timestamp, sink: &mut impl Sink) {
         let question = query.question();
-        if self.filters(query.recursion_desired, question) {
+        if self.filters(query.note.recursion_desired, question) {
             self.ledger.query(End::Filtered);
             return;
         }
@@ -237,6 +331,9 @@ impl Core {
     /// Lets leave what has waited too long at `now`, and what is too much.
     #[inline]
     pub(super) fn expire(&mut self, now: Timestamp, sink: &mut impl Sink) {
+        if self.early.is_some() {
+            self.early_leave(sink, |early| early.leaves(now).is_some());
+        }
         while let Some(leaves) = self.transactions.leaves(now) {
             let end = match leaves {
                 Leaves::TimedOut => End::TimedOut,
@@ -256,10 +353,15 @@ impl Core {
 
     /// Lets all queries leave.
     pub(super) fn leave_all(&mut self, end: End, sink: &mut impl Sink) {
+        self.early_leave(sink, |early| early.len() > 0);
         while self.transactions.len() > 0 {
             self.oldest_leaves(end, self.now, sink);
         }
     }
+}
+
+fn note(message: &Message, checksum: UdpChecksum) -> Note {
+    Note { recursion_desired: message.recursion_desired(), rcode: message.rcode(), checksum }
 }
 
 /// What is known of a transaction besides its packets.
@@ -373,14 +475,12 @@ impl Core {
         let to_hide = hide::Datagram { packets, udp_at: 0, message: bytes, resolver: flow.query_ip };
         let hidden = self.hiding(to_hide, |core, packets| {
             let arrived = Arrived { flow: *flow, message, packets };
-            if !message.is_response() {
-                core.query(arrived, sink);
-                return Verdict::Continue;
-            }
-            match core.response(arrived, UdpChecksum::Absent, was_answered, sink) {
-                true => Verdict::Answered(message.id),
-                false => Verdict::Continue,
-            }
+            let is_answered = if message.is_response() {
+                core.response(arrived, UdpChecksum::Absent, was_answered, sink)
+            } else {
+                core.query(arrived, sink)
+            };
+            if is_answered { Verdict::Answered(message.id) } else { Verdict::Continue }
         });
         hidden.unwrap_or(Verdict::Continue)
     }

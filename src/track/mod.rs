@@ -4,6 +4,7 @@
 //! [`Tracker::packet`] follows one frame to its fate. What comes out goes to a [`Sink`], borrowed.
 
 mod core;
+mod duplicates;
 mod flow;
 mod fragments;
 mod hide;
@@ -31,8 +32,9 @@ use crate::{
     time::Timestamp,
 };
 use core::{Core, Datagram};
+use duplicates::Duplicates;
 use fragments::{Expired, Fragments, Whole};
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 use streams::{Sender, Streams, Taken};
 
 /// What a [`Transaction`] is.
@@ -66,7 +68,7 @@ pub struct Transaction<'a> {
     /// The response.
     pub response: Option<Response<'a>>,
     /// Of an unanswered query: how long it had waited.
-    pub waited: Option<std::time::Duration>,
+    pub waited: Option<Duration>,
     /// The resolver's address has been taken out of the packets.
     pub resolver_address_zeroed: bool,
 }
@@ -119,6 +121,10 @@ pub struct Rules {
     pub hide: Hide,
     /// TCP connections are followed.
     pub tcp: bool,
+    /// A response waits so long for a query that comes after it.
+    pub slack: Option<Duration>,
+    /// An IP packet that comes again within this time is not used.
+    pub duplicates: Option<Duration>,
 }
 
 /// What a packet may carry, judged by its addresses and ports. Both when two resolvers talk from port 53 to port 53.
@@ -174,6 +180,7 @@ pub struct Tracker {
     fragments: Fragments,
     whole: Whole,
     streams: Streams,
+    duplicates: Option<Duplicates>,
     core: Core,
 }
 
@@ -184,6 +191,7 @@ impl Tracker {
             fragments: Fragments::new(limits.fragments),
             whole: Whole::default(),
             streams: Streams::new(limits.streams),
+            duplicates: rules.duplicates.map(Duplicates::new),
             core: Core::new(rules, limits.queries),
         }
     }
@@ -192,6 +200,7 @@ impl Tracker {
     pub fn ledger(&self) -> Ledger {
         let mut ledger = self.core.ledger.clone();
         ledger.queries.open = self.core.transactions.len() as u64;
+        ledger.responses.open = self.core.early() as u64;
         ledger.connections.open = self.streams.len() as u64;
         ledger.datagrams.open += self.fragments.len() as u64;
         ledger
@@ -199,7 +208,8 @@ impl Tracker {
 
     /// Memory in the tables, in bytes.
     pub fn bytes(&self) -> usize {
-        self.core.transactions.bytes() + self.fragments.bytes() + self.streams.bytes()
+        let duplicates = self.duplicates.as_ref().map_or(0, Duplicates::bytes);
+        self.core.bytes() + self.fragments.bytes() + self.streams.bytes() + duplicates
     }
 
     /// TCP connections followed.
@@ -256,6 +266,11 @@ impl Tracker {
         let shows_protocol = packet.fragment.is_none() || packet.source.is_ipv4();
         if packet.protocol != decode::UDP && packet.protocol != decode::TCP && shows_protocol {
             return Ok(Fate::Unwatched);
+        }
+        if let Some(duplicates) = &mut self.duplicates
+            && duplicates.is_duplicate(packet.bytes, frame.time)
+        {
+            return Ok(Fate::Duplicate);
         }
         if packet.fragment.is_some() {
             return self.fragment(&packet, frame.time, sink);

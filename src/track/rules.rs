@@ -1,6 +1,6 @@
 //! From settings to what is watched, what is left out, and how much memory the tables get.
 
-use super::{Capture, FragmentLimits, Hide, Limits, QueryLimits, Rules, StreamLimits};
+use super::{Capture, FragmentLimits, Hide, Limits, QueryLimits, Rules, StreamLimits, core::EARLY_BYTES};
 use crate::config::{CaptureQr, CaptureRd, Settings};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ impl Rules {
             names: settings.name_filter.clone(),
             hide: Hide { resolver_address: settings.zero_resolver_address, client_subnets: settings.strip_ecs },
             tcp: settings.capture_tcp,
+            slack: Some(settings.pair_slack_for(1)).filter(|slack| !slack.is_zero()),
+            duplicates: settings.drop_duplicates,
         }
     }
 }
@@ -42,7 +44,7 @@ impl Limits {
         Limits {
             queries: QueryLimits {
                 queries: settings.state_table_max,
-                bytes: memory - fragments - streams,
+                bytes: memory - fragments - streams - settings.pair_slack.map_or(0, |_| EARLY_BYTES.min(memory / 8)),
                 timeout: settings.query_timeout,
             },
             fragments: FragmentLimits { bytes: fragments, lifetime: FRAGMENT_LIFETIME },

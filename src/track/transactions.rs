@@ -1,4 +1,5 @@
-//! The query table: queries that wait for their response.
+//! The query table: queries that wait for their response. And, where packets may come in the wrong order, responses that
+//! wait a moment for their query.
 
 use super::{
     flow::Key,
@@ -8,7 +9,10 @@ use super::{
     slab::{NONE, Place, Queue, Queued, Slab},
 };
 use crate::{
-    decode::dns::{Question, rcode},
+    decode::{
+        dns::{Question, rcode},
+        udp::UdpChecksum,
+    },
     time::Timestamp,
 };
 use foldhash::quality::SeedableRandomState;
@@ -65,7 +69,7 @@ struct Entry {
     question_at: u32,
     question_len: u16,
     is_listed: bool,
-    recursion_desired: bool,
+    note: Note,
 }
 
 impl Queued for Entry {
@@ -74,13 +78,29 @@ impl Queued for Entry {
     }
 }
 
-/// A query out of the table. Buffers are used again.
-#[derive(Default)]
+/// What the header of a waiting message said, as far as it is needed later.
+#[derive(Clone, Copy)]
+pub(super) struct Note {
+    pub(super) recursion_desired: bool,
+    /// Of a response.
+    pub(super) rcode: u8,
+    /// Of a response's datagram.
+    pub(super) checksum: UdpChecksum,
+}
+
+/// A message out of the table. Buffers are used again.
 pub(super) struct Query {
     buffer: Vec<u8>,
     pieces: Vec<Piece>,
     question: Range<usize>,
-    pub(super) recursion_desired: bool,
+    pub(super) note: Note,
+}
+
+impl Default for Query {
+    fn default() -> Query {
+        let note = Note { recursion_desired: false, rcode: 0, checksum: UdpChecksum::Error };
+        Query { buffer: Vec::new(), pieces: Vec::new(), question: 0..0, note }
+    }
 }
 
 impl Query {
@@ -100,12 +120,12 @@ pub(super) enum Leaves {
     PushedOut,
 }
 
-/// A query that waits, to be inserted.
+/// A message that is to wait.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) key: &'a Key,
     pub(super) id: u16,
-    pub(super) recursion_desired: bool,
+    pub(super) note: Note,
     pub(super) question: Option<Question<'a>>,
     pub(super) packets: Packets<'a>,
 }
@@ -147,7 +167,7 @@ impl Transactions {
             question_at: 0,
             question_len: 0,
             is_listed: false,
-            recursion_desired: asked.recursion_desired,
+            note: asked.note,
         });
         self.order.push(&mut self.entries, at);
         self.store(at, asked);
@@ -209,13 +229,19 @@ impl Transactions {
         rcode: u8,
         query: &mut Query,
     ) -> bool {
-        let taken = self.remove_first(key, query, |table, entry| {
-            entry.id == id
-                && match (question, entry.question_len) {
-                    (Some(question), 1..) => table.asks(entry, question),
-                    _ => matches!(rcode, rcode::FORMERR | rcode::SERVFAIL | rcode::NOTIMP | rcode::REFUSED),
-                }
-        });
+        let taken = self.remove_first(key, query, |table, entry| table.pairs(entry, id, question, rcode));
+        taken.is_some()
+    }
+
+    /// Removes the oldest response, of those that wait, that answers this query: [`Transactions::take`] the other way round.
+    pub(super) fn take_response(
+        &mut self,
+        key: &Key,
+        id: u16,
+        question: Option<Question>,
+        response: &mut Query,
+    ) -> bool {
+        let taken = self.remove_first(key, response, |table, entry| table.pairs(entry, id, question, entry.note.rcode));
         taken.is_some()
     }
 
@@ -285,7 +311,7 @@ impl Transactions {
     fn load(&self, entry: &Entry, query: &mut Query) {
         query.buffer.clear();
         self.packets.copy_to(entry.blob, &mut query.buffer);
-        query.recursion_desired = entry.recursion_desired;
+        query.note = entry.note;
         let question_end = entry.question_at as usize + usize::from(entry.question_len);
         query.question = entry.question_at as usize..question_end;
         query.pieces.clear();
@@ -315,6 +341,16 @@ struct Parts<'t> {
 }
 
 impl Parts<'_> {
+    /// Whether the entry and a message with this id and question are query and response, the response's code being
+    /// `rcode`.
+    fn pairs(&self, entry: &Entry, id: u16, question: Option<Question>, rcode: u8) -> bool {
+        entry.id == id
+            && match (question, entry.question_len) {
+                (Some(question), 1..) => self.asks(entry, question),
+                _ => matches!(rcode, rcode::FORMERR | rcode::SERVFAIL | rcode::NOTIMP | rcode::REFUSED),
+            }
+    }
+
     /// Whether the entry's question is this one.
     fn asks(&self, entry: &Entry, question: Question) -> bool {
         question.bytes().len() == usize::from(entry.question_len)
