@@ -41,7 +41,7 @@ struct Pipeline {
 impl Pipeline {
     fn new(sets: &[String]) -> Pipeline {
         let (settings, _) = config::load(None, sets).unwrap();
-        let tracker = Tracker::new(Rules::new(&settings, settings.replay_capture_rd()), Limits::new(&settings));
+        let tracker = Tracker::new(Rules::new(&settings, settings.replay_capture_rd(), 1), Limits::new(&settings));
         Pipeline { tracker, writer: Writer::new(Vec::new(), None) }
     }
 

@@ -26,7 +26,7 @@ impl Sensor {
         let (settings, _) = config::load(None, sets).unwrap_or_else(|problems| panic!("{problems}"));
         let mut limits = Limits::new(&settings);
         change(&mut limits);
-        let tracker = Tracker::new(Rules::new(&settings, settings.replay_capture_rd()), limits);
+        let tracker = Tracker::new(Rules::new(&settings, settings.replay_capture_rd(), 1), limits);
         Sensor { tracker, writer: Writer::new(Vec::new(), None), now: Timestamp::new(1_700_000_000, 0) }
     }
 

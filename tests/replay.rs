@@ -31,7 +31,7 @@ fn sets(environment: &serde_json::Value) -> Vec<String> {
 fn replay(capture: &str, sets: &[String], level: Option<Level>) -> Vec<u8> {
     let (settings, _) = config::load(None, sets).unwrap_or_else(|problems| panic!("{capture}: {problems}"));
     let mut input = Input::new(vec![vectors().join(capture)], false);
-    let mut tracker = Tracker::new(Rules::new(&settings, settings.replay_capture_rd()), Limits::new(&settings));
+    let mut tracker = Tracker::new(Rules::new(&settings, settings.replay_capture_rd(), 1), Limits::new(&settings));
     let mut writer = Writer::new(Vec::new(), level);
     loop {
         match input.next() {

@@ -43,7 +43,7 @@ fn capture(path: &Path, corpus: &Path) -> io::Result<()> {
     }
     let mut file = Savefile::open(path).map_err(io::Error::other)?;
     let (settings, _) = config::load(None, &[]).map_err(|problems| io::Error::other(problems.to_string()))?;
-    let mut tracker = Tracker::new(Rules::new(&settings, settings.replay_capture_rd()), Limits::new(&settings));
+    let mut tracker = Tracker::new(Rules::new(&settings, settings.replay_capture_rd(), 1), Limits::new(&settings));
     let mut writer = Writer::new(Vec::new(), None);
     let mut number = 0;
     // A capture that is cut off gives what is whole.

@@ -73,7 +73,7 @@ impl Pipeline {
             strips: settings.strip_ecs,
             taken: Cell::new(0),
         };
-        Pipeline { tracker: Tracker::new(Rules::new(&settings, rd), limits), limits, sink }
+        Pipeline { tracker: Tracker::new(Rules::new(&settings, rd, 1), limits), limits, sink }
     }
 
     /// Follows a frame. Afterwards the tables are within their limits.

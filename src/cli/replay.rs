@@ -104,7 +104,9 @@ enum Failure {
 
 fn replay(args: &ReplayArgs, settings: &Settings) -> Result<ExitCode, Failure> {
     let mut input = Input::new(args.files.clone(), args.merge);
-    let mut tracker = Tracker::new(Rules::new(settings, settings.replay_capture_rd()), Limits::new(settings));
+    let sources = if args.merge { args.files.len() } else { 1 };
+    let rules = Rules::new(settings, settings.replay_capture_rd(), sources);
+    let mut tracker = Tracker::new(rules, Limits::new(settings));
     let (bad_input, output) = match &args.write {
         None => {
             let mut sink = Count::default();

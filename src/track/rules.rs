@@ -10,8 +10,9 @@ const FRAGMENT_LIFETIME: Duration = Duration::from_secs(30);
 const FRAGMENT_BYTES: usize = 32 << 20;
 
 impl Rules {
-    /// The rules that `settings` ask for; the RD bit's default is the command's.
-    pub fn new(settings: &Settings, capture_rd: CaptureRd) -> Rules {
+    /// The rules that `settings` ask for. The RD bit's default is the command's; packets come from so many `sources`, whose
+    /// clocks and queues differ.
+    pub fn new(settings: &Settings, capture_rd: CaptureRd, sources: usize) -> Rules {
         Rules {
             resolvers: settings.resolver_addresses.clone(),
             servers: settings.authority_addresses.clone(),
@@ -28,7 +29,7 @@ impl Rules {
             names: settings.name_filter.clone(),
             hide: Hide { resolver_address: settings.zero_resolver_address, client_subnets: settings.strip_ecs },
             tcp: settings.capture_tcp,
-            slack: Some(settings.pair_slack_for(1)).filter(|slack| !slack.is_zero()),
+            slack: Some(settings.pair_slack_for(sources)).filter(|slack| !slack.is_zero()),
             duplicates: settings.drop_duplicates,
         }
     }
@@ -78,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_query_comes_from_a_resolver_of_the_list_and_its_answer_goes_there() {
-        let rules = Rules::new(&settings(&["DNSQR_RES_ADDRS=192.0.2.0/24"]), CaptureRd::Both);
+        let rules = Rules::new(&settings(&["DNSQR_RES_ADDRS=192.0.2.0/24"]), CaptureRd::Both, 1);
         assert_eq!(roles(&rules, (HOST, 4000), (OTHER, 53)), (true, false));
         assert_eq!(roles(&rules, (OTHER, 53), (HOST, 4000)), (false, true));
         assert_eq!(roles(&rules, (OTHER, 4000), (HOST, 53)), (false, false)); // a client of the resolver
@@ -90,7 +91,7 @@ mod tests {
     fn a_query_goes_to_a_server_of_the_list_and_either_list_suffices() {
         let both = ["DNSQR_AUTH_ADDRS=192.0.2.53", "DNSQR_RES_ADDRS=203.0.113.1"];
         for sets in [&both[..1], &both] {
-            let rules = Rules::new(&settings(sets), CaptureRd::Both);
+            let rules = Rules::new(&settings(sets), CaptureRd::Both, 1);
             assert_eq!(roles(&rules, (OTHER, 4000), (HOST, 53)), (true, false));
             assert_eq!(roles(&rules, (HOST, 53), (OTHER, 4000)), (false, true));
             assert_eq!(roles(&rules, (HOST, 4000), (OTHER, 53)), (false, false));
@@ -100,7 +101,7 @@ mod tests {
 
     #[test]
     fn without_lists_every_host_is_watched_at_the_ports_of_the_list() {
-        let rules = Rules::new(&settings(&["DNSQR_PORTS=53,5353"]), CaptureRd::Both);
+        let rules = Rules::new(&settings(&["DNSQR_PORTS=53,5353"]), CaptureRd::Both, 1);
         assert_eq!(roles(&rules, (OTHER, 4000), (HOST, 5353)), (true, false));
         assert_eq!(roles(&rules, (OTHER, 5353), (HOST, 53)), (true, true));
         assert_eq!(roles(&rules, (OTHER, 4000), (HOST, 54)), (false, false));
@@ -110,7 +111,7 @@ mod tests {
     fn settings_become_rules_and_limits() {
         let settings =
             settings(&["DNSQR_CAPTURE_QR=1", "DNSQR_STRIP_ECS=1", "DNSQR_QUERY_TIMEOUT=9", "DNSQR_TCP_IDLE=7"]);
-        let rules = Rules::new(&settings, CaptureRd::Only(false));
+        let rules = Rules::new(&settings, CaptureRd::Only(false), 1);
         assert_eq!((rules.capture, rules.recursion_desired), (Capture::Responses, Some(false)));
         assert!(rules.tcp && rules.hide.client_subnets && !rules.hide.resolver_address);
         let limits = Limits::new(&settings);

@@ -358,9 +358,11 @@ impl Parts<'_> {
     }
 }
 
-/// Where in the only packet of a datagram its question stands.
+/// Where in the only packet of a datagram its question stands: behind the headers of IP, UDP and DNS.
 fn find(packets: &Packets, only: &Piece, question: &[u8]) -> Option<u32> {
     let packet = packets.buffer().get(only.start as usize..(only.start + only.len) as usize)?;
     let at = only.payload_at as usize + crate::decode::udp::HEADER_LEN + crate::decode::dns::HEADER_LEN;
-    (packet.get(at..at + question.len())? == question).then_some(at as u32)
+    let there = packet.get(at..at + question.len())?;
+    debug_assert_eq!(there, question);
+    Some(at as u32)
 }
