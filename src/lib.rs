@@ -18,6 +18,7 @@ pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod decode;
+mod escape;
 pub mod nmsg;
 pub mod present;
 pub mod stats;

@@ -498,3 +498,28 @@ fn merged_captures_pair_although_an_answer_seems_older_than_its_query() {
     assert_eq!(answered(&["--merge", "--summary=json"]), 5);
     assert_eq!(answered(&["--merge", "--summary=json", "--set", "pair_slack_ms=0"]), 0);
 }
+
+#[test]
+fn no_file_name_can_write_to_the_terminal() {
+    let name = "a\x1b[2J";
+    for args in [
+        vec!["read", name],
+        vec!["read", "-w", "a\x1b[2J/x", "-"],
+        vec!["replay", "-q", "-w", "a\x1b[2J/x", "-"],
+        vec!["replay", "-c", name, "-"],
+        vec!["replay", "-q", name],
+    ] {
+        let stderr = run(&args).stderr;
+        assert!(stderr.contains("a\\u{1b}[2J") && !stderr.contains('\x1b'), "{args:?}: {stderr:?}");
+    }
+}
+
+#[test]
+fn a_link_to_nothing_is_not_replaced() {
+    let scratch = Scratch::new();
+    let link = scratch.path("link");
+    std::os::unix::fs::symlink("missing/target", &link).unwrap();
+    let ended = run(replay(["-q".into(), "-w".into(), link.clone(), vector("udp4.pcap")])).with_code(2);
+    assert!(ended.stderr.contains("a symbolic link that leads nowhere"), "{}", ended.stderr);
+    assert!(link.is_symlink());
+}

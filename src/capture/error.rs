@@ -1,10 +1,11 @@
 //! What can be wrong with a capture file, and where.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::io;
 
 use super::link_type;
 use super::source::Compression;
+use crate::escape::Escaped;
 
 /// Why a capture file could not be opened.
 #[derive(Debug)]
@@ -244,17 +245,5 @@ impl fmt::Display for Corruption {
                 write!(f, "damaged: a bad length in interface option {code}")
             }
         }
-    }
-}
-
-/// A file name that cannot move the cursor or colour the terminal.
-pub(super) struct Escaped<'s>(pub(super) &'s str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match c.is_control() {
-            true => write!(f, "{}", c.escape_default()),
-            false => f.write_char(c),
-        })
     }
 }

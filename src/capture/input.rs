@@ -4,10 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::Frame;
-use super::error::{Escaped, OpenError, ReadError};
+use super::error::{OpenError, ReadError};
 use super::merge::Merge;
 use super::savefile::Savefile;
 use super::sequence::Sequence;
+use crate::escape::Escaped;
 
 /// What replay reads: a list of capture files as one stream of frames.
 ///

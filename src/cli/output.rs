@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::escape::escaped;
+
 /// Where bytes go. A regular file is not touched until [`Output::publish`], so it may be one of the inputs of a command that
 /// reads them first; what was written is removed if that is never called.
 pub(super) struct Output {
@@ -29,18 +31,32 @@ impl Output {
         let Some(path) = path.filter(|path| path.as_os_str() != "-") else {
             let stdout = io::stdout();
             refuse_terminal(binary && stdout.is_terminal())?;
-            return Ok(Output { to: Box::new(stdout), name: "standard output".to_string(), part: None });
+            return Ok(Output { to: Box::new(stdout), name: name(None), part: None });
         };
         if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
             let file = OpenOptions::new().write(true).open(path)?;
             refuse_terminal(binary && file.is_terminal())?;
-            return Ok(Output { to: Box::new(file), name: path.display().to_string(), part: None });
+            return Ok(Output { to: Box::new(file), name: escaped(path), part: None });
         }
         // A symbolic link is followed: what it points to is replaced, not the link.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let path = match fs::canonicalize(path) {
+            Ok(path) => path,
+            Err(_) if path.is_symlink() => return Err(refused("a symbolic link that leads nowhere; remove it")),
+            Err(_) => path.to_owned(),
+        };
         let part = Part::beside(path)?;
         let to = Box::new(part.file.try_clone()?);
-        Ok(Output { to, name: part.path.display().to_string(), part: Some(part) })
+        let output = Output { to, name: escaped(&part.path), part: Some(part) };
+        output.keep_permissions()?;
+        Ok(output)
+    }
+
+    /// What it replaces was perhaps not for everyone to read.
+    fn keep_permissions(&self) -> io::Result<()> {
+        match &self.part {
+            Some(Part { file, path, .. }) if path.exists() => file.set_permissions(fs::metadata(path)?.permissions()),
+            _ => Ok(()),
+        }
     }
 
     /// What to call it in a message.
@@ -60,14 +76,26 @@ impl Output {
     }
 }
 
-fn refuse_terminal(refused: bool) -> io::Result<()> {
+/// What messages call the place that the user named.
+pub(super) fn name(path: Option<&Path>) -> String {
+    match path.filter(|path| path.as_os_str() != "-") {
+        Some(path) => escaped(path),
+        None => "standard output".to_string(),
+    }
+}
+
+fn refuse_terminal(is_refused: bool) -> io::Result<()> {
     let message = "this is not for a terminal; name a file with -w, or write into a pipe";
-    if refused { Err(io::Error::new(io::ErrorKind::InvalidInput, message)) } else { Ok(()) }
+    if is_refused { Err(refused(message)) } else { Ok(()) }
+}
+
+fn refused(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
 impl Part {
     fn beside(path: PathBuf) -> io::Result<Part> {
-        let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
+        let name = path.file_name().ok_or_else(|| refused("not a file name"))?;
         let mut hidden = OsString::from(".");
         hidden.push(name);
         hidden.push(format!(".{}.part", std::process::id()));
@@ -119,6 +147,18 @@ mod tests {
         drop(Output::open(Some(&path), true).unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn who_may_read_what_is_replaced_may_read_what_replaces_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = directory("permissions");
+        let path = directory.join("out.nmsg");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        Output::open(Some(&path), true).unwrap().publish().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::remove_dir_all(&directory).unwrap();
     }
 

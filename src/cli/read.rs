@@ -13,6 +13,7 @@ use clap::Args;
 
 use self::filter::Filter;
 use self::output::{Format, Output};
+use crate::escape::escaped;
 use crate::nmsg::dnsqr::Dnsqr;
 use crate::nmsg::reader::Reader;
 use crate::nmsg::{MSGTYPE_DNSQR, Payload, VENDOR_BASE};
@@ -120,8 +121,7 @@ fn read_all(request: Request, args: &ReadArgs) -> Outcome {
     let target = match super::output::Output::open(args.write.as_deref(), request.format.is_binary()) {
         Ok(target) => target,
         Err(error) => {
-            let name = args.write.as_ref().map_or("standard output".into(), |path| path.to_string_lossy());
-            say(&format!("cannot write {name}: {error}"));
+            say(&format!("cannot write {}: {error}", super::output::name(args.write.as_deref())));
             return Outcome::Failed;
         }
     };
@@ -175,7 +175,7 @@ impl Run {
         if path.as_os_str() == OsStr::new("-") {
             return self.read_stream("standard input", io::stdin().lock());
         }
-        let name = path.display().to_string();
+        let name = escaped(path);
         match File::open(path) {
             Ok(file) => self.read_stream(&name, file),
             Err(error) => {

@@ -1,9 +1,13 @@
 //! `sie-dns-sensor replay`: from capture files to NMSG, and an account of every packet.
 
-use super::{output::Output, progress::Progress};
+use super::{
+    output::{self, Output},
+    progress::Progress,
+};
 use crate::{
     capture::{Input, Next},
     config::{self, Compress, Settings},
+    escape::escaped,
     nmsg::writer::{Level, Writer},
     stats::Ledger,
     track::{Limits, Rules, Sink, Tracker, Transaction},
@@ -114,10 +118,11 @@ fn replay(args: &ReplayArgs, settings: &Settings) -> Result<ExitCode, Failure> {
         }
         Some(path) => {
             if let Some(input) = args.files.iter().find(|input| path.is_file() && is_same(input, path)) {
-                let message = format!("{} is to be read and written; name another file with -w", input.display());
+                let message = format!("{} is to be read and written; name another file with -w", escaped(input));
                 return Err(Failure::Said(message));
             }
-            let cannot = |error: &io::Error| Failure::Said(format!("cannot write {}: {error}", path.display()));
+            let cannot =
+                |error: &io::Error| Failure::Said(format!("cannot write {}: {error}", output::name(Some(path))));
             let output = Output::open(Some(path), true).map_err(|error| cannot(&error))?;
             let mut writer = Writer::new(output, level(args, settings));
             let bad_input = follow(&mut input, &mut tracker, &mut writer, args.quiet, Writer::has_failed);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::numbers::Unit;
+use crate::escape::escaped;
 
 /// Where something was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,9 +28,9 @@ pub enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::File(path) => write!(f, "{}:", path.display()),
+            Place::File(path) => write!(f, "{}:", escaped(path)),
             Place::Character { path, line, column } => {
-                write!(f, "{}:{line}:{column}:", path.display())
+                write!(f, "{}:{line}:{column}:", escaped(path))
             }
             Place::Set => f.write_str("--set"),
         }
