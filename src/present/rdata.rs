@@ -1,7 +1,7 @@
 //! Rdata as text, by one table: which fields a type's rdata has, and how each kind of field prints.
 //!
-//! Types that are not in the table print in RFC 3597 form. Some of those have a form of their own (LOC, SSHFP, APL), but
-//! libnmsg does not use it.
+//! Types that are not in the table print in RFC 3597 form. Some of those have a form of their own (LOC, KEY, CERT), but
+//! libnmsg does not use it. The table is that of libwdns, with which libnmsg prints; so is what looks odd in it (SIG).
 
 use std::borrow::Cow;
 
@@ -66,23 +66,25 @@ fn layout(rrtype: u16) -> Option<(Classes, &'static [Field])> {
         1 => (Internet, &[Ipv4]),                                           // A
         2..=5 | 7..=9 | 12 | 39 => (Any, &[Name]),                          // NS MD MF CNAME, MB MG MR, PTR, DNAME
         6 => (Any, &[Name, Name, U32, U32, U32, U32, U32]),                 // SOA
-        13 => (Any, &[Text, Text]),                                         // HINFO
+        10 => (Any, &[Hex]),                                                // NULL
+        11 => (Internet, &[U32, U8, Hex]),                                  // WKS
+        13 | 20 => (Any, &[Text, Text]),                                    // HINFO, ISDN
         14 | 17 => (Any, &[Name, Name]),                                    // MINFO, RP
         15 | 18 | 21 => (Any, &[U16, Name]),                                // MX, AFSDB, RT
-        16 | 20 | 99 => (Any, &[Texts]),                                    // TXT, ISDN, SPF
+        16 | 99 => (Any, &[Texts]),                                         // TXT, SPF
         19 => (Any, &[Text]),                                               // X25
-        23 => (Internet, &[Name]),                                          // NSAP-PTR
-        24 | 46 => (Any, &[Rrtype, U8, U8, U32, U32, U32, U16, Name, Base64]), // SIG, RRSIG
-        25 | 48 | 60 => (Any, &[U16, U8, U8, Base64]),                      // KEY, DNSKEY, CDNSKEY
+        24 => (Any, &[U16, U8, U8, U32, U32, U32, U16, Name, Hex]),         // SIG
         26 => (Internet, &[U16, Name, Name]),                               // PX
         28 => (Internet, &[Ipv6]),                                          // AAAA
+        30 => (Any, &[Name, Hex]),                                          // NXT
         33 => (Internet, &[U16, U16, U16, Name]),                           // SRV
         35 => (Internet, &[U16, U16, Text, Text, Text, Name]),              // NAPTR
         36 => (Internet, &[U16, Name]),                                     // KX
-        37 => (Any, &[U16, U16, U8, Base64]),                               // CERT
         38 => (Internet, &[A6, Name]),                                      // A6
-        43 | 59 | 32768 | 32769 => (Any, &[U16, U8, U8, Hex]),              // DS, CDS, TA, DLV
+        43 | 59 => (Any, &[U16, U8, U8, Hex]),                              // DS, CDS
+        46 => (Any, &[Rrtype, U8, U8, U32, U32, U32, U16, Name, Base64]),   // RRSIG
         47 => (Any, &[Name, Bitmap]),                                       // NSEC
+        48 | 60 => (Any, &[U16, U8, U8, Base64]),                           // DNSKEY, CDNSKEY
         50 => (Any, &[U8, U8, U16, Salt, Hash, Bitmap]),                    // NSEC3
         51 => (Any, &[U8, U8, U16, Salt]),                                  // NSEC3PARAM
         52 => (Any, &[U8, U8, U8, Hex]),                                    // TLSA
@@ -92,7 +94,7 @@ fn layout(rrtype: u16) -> Option<(Classes, &'static [Field])> {
         108 => (Any, &[Eui48]),
         109 => (Any, &[Eui64]),
         256 => (Any, &[U16, U16, Quoted]),                                  // URI
-        257 => (Any, &[U8, Text, Quoted]),                                  // CAA
+        257 => (Internet, &[U8, Text, Quoted]),                             // CAA
         _ => return None,
     })
 }
@@ -277,8 +279,12 @@ fn write_salt(salt: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// A single `0` for an empty hash, as in libnmsg: RFC 5155 has no form for it, and a field must not vanish.
 fn write_base32(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHIJKLMNOPQRSTUV";
+    if bytes.is_empty() {
+        out.push(b'0');
+    }
     for chunk in bytes.chunks(5) {
         let mut padded = [0; 8];
         padded.iter_mut().skip(3).zip(chunk).for_each(|(to, from)| *to = *from);
@@ -393,10 +399,25 @@ mod tests {
             String::from_utf8(out).unwrap()
         };
         for (input, output) in
-            [("f", "CO"), ("fo", "CPNG"), ("foo", "CPNMU"), ("foob", "CPNMUOG"), ("foobar", "CPNMUOJ1E8")]
+            [("", "0"), ("f", "CO"), ("fo", "CPNG"), ("foo", "CPNMU"), ("foob", "CPNMUOG"), ("foobar", "CPNMUOJ1E8")]
         {
             assert_eq!(hash(input.as_bytes()), output);
         }
+    }
+
+    #[test]
+    fn old_types_print_as_libwdns_has_them() {
+        assert_eq!(text(10, 1, b"\x01\xab"), "01AB");
+        assert_eq!(text(11, 1, b"\xc0\0\x02\x01\x06\0\x40"), "3221225985 6 0040");
+        assert_eq!(
+            text(24, 1, b"\0\x01\x05\x02\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\x04\x01a\0\xff"),
+            "1 5 2 1 2 3 4 a. FF"
+        );
+        assert_eq!(text(30, 1, b"\x01a\0\x40\x01"), "a. 4001");
+        for generic in [23, 25, 37, 32768, 32769] {
+            assert_eq!(text(generic, 1, &[0, 1, 2, 3, 4]), "\\# 5 00 01 02 03 04 ", "{generic}");
+        }
+        assert_eq!(text(257, 3, b"\0\x05issuea"), "");
     }
 
     #[test]
