@@ -523,3 +523,35 @@ fn a_link_to_nothing_is_not_replaced() {
     assert!(ended.stderr.contains("a symbolic link that leads nowhere"), "{}", ended.stderr);
     assert!(link.is_symlink());
 }
+
+#[test]
+fn what_cannot_be_read_replaces_nothing() {
+    let scratch = Scratch::new();
+    let out = scratch.file("out", "old");
+    let ended = run(replay(["-w".into(), out.clone(), "missing.pcap".into()])).with_code(2);
+    assert!(ended.stderr.ends_with(&format!("so {} is not written\n", out.display())), "{}", ended.stderr);
+    let ended = run(["read".into(), "-w".into(), out.clone(), "missing.nmsg".into()]).with_code(2);
+    assert!(ended.stderr.ends_with(&format!("so {} is not written\n", out.display())), "{}", ended.stderr);
+    assert_eq!(fs::read(&out).unwrap(), b"old");
+    assert_eq!(scratch.names(), ["out"]);
+}
+
+#[test]
+fn an_account_that_cannot_be_written_is_a_failure() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let args = replay(["--summary=json".into(), vector("udp4.pcap")]);
+    let ended = Ended::from(Command::new(SENSOR).args(args).stdout(full).output().unwrap()).with_code(2);
+    assert!(ended.stderr.contains("cannot write standard output: No space left"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_account_in_the_readme_is_what_replay_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let scratch = Scratch::new();
+    let args = ["-w".into(), scratch.path("out.nmsg"), root.join("tests/data/demo.pcap")];
+    let set: [OsString; 3] = ["replay".into(), "--set".into(), "DNSQR_RES_ADDRS=192.0.2.53, 2001:db8:53::53".into()];
+    let ended = run(set.into_iter().chain(args.map(Into::into))).with_code(0);
+    let indented: String = ended.stderr.lines().map(|line| format!("    {line}\n")).collect();
+    assert!(readme.contains(&indented), "{indented}");
+}

@@ -126,8 +126,12 @@ fn read_all(request: Request, args: &ReadArgs) -> Outcome {
         }
     };
     let place = target.name().to_string();
-    let mut run = Run { output: Output::new(request.format, target), request, outcome: Outcome::Done };
+    let mut run = Run { output: Output::new(request.format, target), request, outcome: Outcome::Done, payloads: 0 };
     let result = run.read_files(&args.files);
+    if result.is_ok() && run.outcome == Outcome::SomeInputBad && run.payloads == 0 && args.write.is_some() {
+        say(&format!("no payload could be read, so {place} is not written"));
+        return Outcome::Failed;
+    }
     match result.and_then(|()| run.output.finish()) {
         Ok(()) => run.outcome,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Outcome::Done,
@@ -156,6 +160,8 @@ struct Run {
     request: Request,
     output: Output,
     outcome: Outcome,
+    /// Payloads of all inputs, whether they passed or not.
+    payloads: u64,
 }
 
 impl Run {
@@ -222,6 +228,7 @@ impl Run {
     /// What can only be said at the end of an input.
     fn summarize<R: Read>(&mut self, name: &str, reader: &Reader<R>, undecodable: Undecodable) {
         let counts = reader.counts();
+        self.payloads += counts.payloads;
         if let Undecodable { count, first: Some(offset) } = undecodable {
             let line =
                 format!("{name}: offset {offset}: {count} dnsqr payloads are malformed, the first in this container");

@@ -127,6 +127,10 @@ fn replay(args: &ReplayArgs, settings: &Settings) -> Result<ExitCode, Failure> {
             let mut writer = Writer::new(output, level(args, settings));
             let bad_input = follow(&mut input, &mut tracker, &mut writer, args.quiet, Writer::has_failed);
             let (output, written, error) = writer.finish();
+            if error.is_none() && bad_input && tracker.ledger().total == 0 {
+                let message = format!("no packet could be read, so {} is not written", output::name(Some(path)));
+                return Err(Failure::Said(message));
+            }
             match error.map_or_else(|| output.publish(), Err) {
                 Ok(()) => (bad_input, written),
                 // Standard output, by whatever name, or a named pipe.
@@ -184,25 +188,28 @@ fn follow<S: Sink>(
     bad_input
 }
 
-/// Shows the summary; the exit code.
+/// Shows the summary; the exit code. Where standard error is closed, nobody can be told.
 fn conclude(args: &ReplayArgs, ledger: &Ledger, bad_input: bool) -> ExitCode {
     let is_stdout = |path: &Path| path.as_os_str() == "-" || is_same(path, Path::new("/dev/stdout"));
     let to_stdout = !args.write.as_deref().is_some_and(is_stdout);
-    // Where standard error or output is closed, nobody can be told.
-    let _ = match args.summary {
+    let shown = match args.summary {
         Summary::None => Ok(()),
-        Summary::Text => write!(io::stderr(), "{}", ledger.to_text()),
+        Summary::Text => write!(io::stderr(), "{}", ledger.to_text()).or(Ok(())),
         Summary::Json if to_stdout => writeln!(io::stdout(), "{}", ledger.to_json()),
-        Summary::Json => writeln!(io::stderr(), "{}", ledger.to_json()),
+        Summary::Json => writeln!(io::stderr(), "{}", ledger.to_json()).or(Ok(())),
     };
     let imbalances = ledger.imbalances();
     for imbalance in &imbalances {
         say(&format!("the ledger does not balance: {imbalance}; this is a bug, please report it"));
     }
-    match (imbalances.is_empty(), bad_input) {
+    match (imbalances.is_empty(), shown) {
         (false, _) => ExitCode::from(UNBALANCED),
-        (true, true) => ExitCode::FAILURE,
-        (true, false) => ExitCode::SUCCESS,
+        (true, Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
+            say(&format!("cannot write standard output: {error}"));
+            ExitCode::from(FAILED)
+        }
+        (true, _) if bad_input => ExitCode::FAILURE,
+        (true, _) => ExitCode::SUCCESS,
     }
 }
 
