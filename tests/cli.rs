@@ -555,3 +555,23 @@ fn the_account_in_the_readme_is_what_replay_says() {
     let indented: String = ended.stderr.lines().map(|line| format!("    {line}\n")).collect();
     assert!(readme.contains(&indented), "{indented}");
 }
+
+#[test]
+fn who_is_interrupted_leaves_nothing_behind() {
+    use std::os::unix::process::ExitStatusExt;
+    let scratch = Scratch::new();
+    let out = scratch.path("out.nmsg");
+    let replay = replay(["-q".into(), "-w".into(), out.clone(), "-".into()]);
+    let read = vec!["read".into(), "-w".into(), out.into(), "-".into()];
+    for (args, signal, number) in [(replay, "INT", 2), (read, "TERM", 15)] {
+        // Its input never comes, so it waits until the signal does.
+        let mut child = Command::new(SENSOR).args(args).stdin(Stdio::piped()).spawn().unwrap();
+        while scratch.names().is_empty() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().signal(), Some(number));
+        assert_eq!(scratch.names(), [""; 0]);
+    }
+}

@@ -5,6 +5,13 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
+    thread,
+};
+
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+    low_level::emulate_default_handler,
 };
 
 use crate::escape::escaped;
@@ -100,9 +107,24 @@ impl Part {
         hidden.push(name);
         hidden.push(format!(".{}.part", std::process::id()));
         let part = path.with_file_name(hidden);
+        remove_on_signals(part.clone())?;
         let file = OpenOptions::new().write(true).create_new(true).open(&part)?;
         Ok(Part { file, part, path })
     }
+}
+
+/// Sees to it that SIGINT and SIGTERM remove the part file before they end the program as they always do. A thread waits
+/// for them: a flag that is looked at between packets would not be seen while a read of a pipe blocks.
+fn remove_on_signals(part: PathBuf) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::Builder::new().name("signals".to_string()).spawn(move || {
+        for signal in signals.forever() {
+            // It may not be there yet, or no more.
+            let _ = fs::remove_file(&part);
+            let _ = emulate_default_handler(signal);
+        }
+    })?;
+    Ok(())
 }
 
 impl Write for Output {
