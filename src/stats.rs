@@ -372,10 +372,13 @@ impl Ledger {
             let ends = self.connections.each().into_iter().skip(1).collect();
             line("TCP", Some(self.connections.opened), ends);
         }
-        // Without an output they are only made.
-        let label = if self.output.containers > 0 { "written" } else { "made" };
-        let written = self.output.each().into_iter().skip(1).collect();
-        line(label, Some(self.output.transactions), written);
+        let written: Vec<_> = self.output.each().into_iter().skip(1).collect();
+        if written.iter().any(|(_, count)| *count > 0) {
+            line("written", Some(self.output.transactions), written);
+        } else {
+            // Without an output they are only made.
+            let _ = writeln!(text, "{:<9} {:>11}", "made", self.output.transactions);
+        }
         text
     }
 }
@@ -398,6 +401,15 @@ mod tests {
         assert_eq!(ledger.imbalances(), ["packets by fate are 1, packets read are 2"]);
         ledger.packet(Fate::Malformed(Malformed::Udp));
         assert!(ledger.imbalances().is_empty());
+    }
+
+    #[test]
+    fn what_is_not_written_is_only_made() {
+        let mut ledger = Ledger::default();
+        ledger.output.transactions = 2;
+        assert!(ledger.to_text().ends_with("\nmade                2\n"), "{}", ledger.to_text());
+        ledger.output.containers = 1;
+        assert!(ledger.to_text().ends_with("\nwritten             2  containers 1\n"), "{}", ledger.to_text());
     }
 
     #[test]

@@ -564,8 +564,9 @@ fn who_is_interrupted_leaves_nothing_behind() {
     let replay = replay(["-q".into(), "-w".into(), out.clone(), "-".into()]);
     let read = vec!["read".into(), "-w".into(), out.into(), "-".into()];
     for (args, signal, number) in [(replay, "INT", 2), (read, "TERM", 15)] {
-        // Its input never comes, so it waits until the signal does.
         let mut child = Command::new(SENSOR).args(args).stdin(Stdio::piped()).spawn().unwrap();
+        // Held, because `wait` would close it: the input never comes, and the signal finds a read that blocks.
+        let _stdin = child.stdin.take();
         while scratch.names().is_empty() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
@@ -574,4 +575,23 @@ fn who_is_interrupted_leaves_nothing_behind() {
         assert_eq!(child.wait().unwrap().signal(), Some(number));
         assert_eq!(scratch.names(), [""; 0]);
     }
+}
+
+#[test]
+fn damage_without_end_is_counted() {
+    let scratch = Scratch::new();
+    let damaged = scratch.file("damaged", b"NMSG\0\x02\xff\xff\xff\xff".repeat(150));
+    let ended = run(["read".into(), damaged]).with_code(1);
+    assert_eq!(ended.stderr.lines().count(), 101);
+    assert!(ended.stderr.ends_with(": 50 more places could not be read\n"), "{}", ended.stderr);
+}
+
+#[test]
+fn too_many_files_to_merge_are_said_with_the_cure() {
+    let mut args = replay(["-q", "--merge"]);
+    args.extend(std::iter::repeat_n(vector("udp4.pcap").into_os_string(), 30));
+    let script = "ulimit -n 16; exec \"$0\" \"$@\"";
+    let output = Command::new("sh").args(["-c", script, SENSOR]).args(args).stdin(Stdio::null()).output();
+    let ended = Ended::from(output.unwrap()).with_code(1);
+    assert!(ended.stderr.contains("; merge fewer files at once, or allow more with ulimit -n\n"), "{}", ended.stderr);
 }

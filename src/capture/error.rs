@@ -7,6 +7,9 @@ use super::link_type;
 use super::source::Compression;
 use crate::escape::Escaped;
 
+/// Too many open files, on every system there is.
+const EMFILE: i32 = 24;
+
 /// Why a capture file could not be opened.
 #[derive(Debug)]
 pub enum OpenError {
@@ -52,7 +55,13 @@ pub enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            OpenError::Io { file, error } => write!(f, "cannot open {}: {error}", Escaped(file)),
+            OpenError::Io { file, error } => {
+                write!(f, "cannot open {}: {error}", Escaped(file))?;
+                match error.raw_os_error() {
+                    Some(EMFILE) => f.write_str("; merge fewer files at once, or allow more with ulimit -n"),
+                    _ => Ok(()),
+                }
+            }
             OpenError::Empty { file } => write!(f, "{}: empty file", Escaped(file)),
             OpenError::NotACapture { file, first, compression } => {
                 write!(f, "{}: not a capture file (first bytes", Escaped(file))?;

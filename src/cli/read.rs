@@ -24,6 +24,9 @@ Exit codes: 0 done; 1 some input was bad, the rest was read; 2 usage or failure.
 
 Payloads that are not dnsqr pass only where no filter but --since and --until is given.";
 
+/// Damaged places of an input that are said one by one. Ten bytes suffice for one, so a hostile file has millions.
+const PLACES_MAX: u64 = 100;
+
 /// What was typed. The values stay text until all of them are checked, so that every mistake is said at once.
 #[derive(Args, Debug, Default)]
 #[command(after_help = AFTER_HELP)]
@@ -194,6 +197,7 @@ impl Run {
     fn read_stream(&mut self, name: &str, stream: impl Read) -> io::Result<()> {
         let mut reader = Reader::new(stream);
         let mut undecodable = Undecodable::default();
+        let mut places = 0;
         while self.request.remaining > 0 {
             match reader.next() {
                 Ok(Some(payload)) => {
@@ -203,8 +207,17 @@ impl Run {
                     }
                 }
                 Ok(None) => break,
-                Err(error) => self.problem(Outcome::SomeInputBad, &format!("{name}: {error}")),
+                Err(error) => {
+                    places += 1;
+                    if places <= PLACES_MAX {
+                        self.problem(Outcome::SomeInputBad, &format!("{name}: {error}"));
+                    }
+                }
             }
+        }
+        if places > PLACES_MAX {
+            let more = places - PLACES_MAX;
+            self.problem(Outcome::SomeInputBad, &format!("{name}: {more} more places could not be read"));
         }
         self.summarize(name, &reader, undecodable);
         Ok(())
