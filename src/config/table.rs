@@ -189,7 +189,7 @@ settings! {
         RUN, Restart, Unset;
     /// How files are compressed.
     compress: Compress, "compress" = "adaptive", "off, adaptive, or a level from 1 to 12", compress,
-        RUN, Hup, Unset;
+        TRACK, Hup, Unset;
     /// Write a record of what was lost into each file.
     loss_record: bool, "loss_record" = "no", "yes or no", boolean,
         RUN, Hup, Value;
@@ -222,7 +222,7 @@ settings! {
         RUN, Hup, Unset;
     /// Memory of the capture child in bytes: tables, queues and rings.
     memory_limit: u64, "memory_ulimit_kbytes" = "524288", "kilobytes, 1 to 8796093022208", kbytes(1, KBYTES_MAX),
-        RUN, Restart, Unset;
+        TRACK, Restart, Unset;
     /// The account at the far end.
     login: Option<String>, "login" = "", "letters, digits, dot, underscore, hyphen", optional(identifier),
         UPLOAD, Hup, Unset;

@@ -156,7 +156,7 @@ impl Stats {
     fn zone_title(&self) -> String {
         match self.zones_forgotten {
             0 => "zone".to_string(),
-            forgotten => format!("zone ({forgotten} rare ones forgotten)"),
+            forgotten => format!("zone ({forgotten} long not seen are forgotten)"),
         }
     }
 
@@ -322,7 +322,7 @@ mod tests {
         let screen = stats.screen();
         assert!(screen.lines().count() <= 45, "{screen}");
         assert!(screen.lines().all(|line| line.len() <= 80 && !line.contains(|c: char| c.is_control())), "{screen}");
-        assert!(screen.contains(" rare ones forgotten)"), "{screen}");
+        assert!(screen.contains(" long not seen are forgotten)"), "{screen}");
         assert_eq!((stats.kinds.len(), stats.zones.len()), (65_536, 1000));
     }
 
