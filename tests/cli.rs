@@ -595,3 +595,17 @@ fn too_many_files_to_merge_are_said_with_the_cure() {
     let ended = Ended::from(output.unwrap()).with_code(1);
     assert!(ended.stderr.contains("; merge fewer files at once, or allow more with ulimit -n\n"), "{}", ended.stderr);
 }
+
+#[test]
+fn a_target_that_is_read_only_stays() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new();
+    let out = scratch.file("out", "old");
+    fs::set_permissions(&out, fs::Permissions::from_mode(0o444)).unwrap();
+    if fs::OpenOptions::new().write(true).open(&out).is_ok() {
+        return; // root may write anything
+    }
+    let ended = run(replay(["-q".into(), "-w".into(), out.clone(), vector("udp4.pcap")])).with_code(2);
+    assert!(ended.stderr.contains(": Permission denied"), "{}", ended.stderr);
+    assert_eq!(fs::read(&out).unwrap(), b"old");
+}

@@ -51,6 +51,10 @@ impl Output {
             Err(_) if path.is_symlink() => return Err(refused("a symbolic link that leads nowhere; remove it")),
             Err(_) => path.to_owned(),
         };
+        if path.exists() {
+            // To replace a file asks for the directory only; whoever made it read-only meant the file.
+            OpenOptions::new().write(true).open(&path)?;
+        }
         let part = Part::beside(path)?;
         let to = Box::new(part.file.try_clone()?);
         let output = Output { to, name: escaped(&part.path), part: Some(part) };
