@@ -459,6 +459,10 @@ fn a_capture_is_never_replaced_by_its_own_output() {
     let before = fs::read(&capture).unwrap();
     let ended = run(replay(["-w".into(), capture.clone(), capture.clone()])).with_code(2);
     assert!(ended.stderr.contains("is to be read and written"), "{}", ended.stderr);
+    let args = replay(["-w".into(), capture.clone(), "-".into()]);
+    let redirected = Command::new(SENSOR).args(args).stdin(fs::File::open(&capture).unwrap()).output();
+    let ended = Ended::from(redirected.unwrap()).with_code(2);
+    assert!(ended.stderr.contains("/dev/stdin is to be read and written"), "{}", ended.stderr);
     assert_eq!(fs::read(&capture).unwrap(), before);
 }
 

@@ -117,8 +117,10 @@ fn replay(args: &ReplayArgs, settings: &Settings) -> Result<ExitCode, Failure> {
             (follow(&mut input, &mut tracker, &mut sink, args.quiet, |_| false), sink.output)
         }
         Some(path) => {
-            if let Some(input) = args.files.iter().find(|input| path.is_file() && is_same(input, path)) {
-                let message = format!("{} is to be read and written; name another file with -w", escaped(input));
+            let is_replaced = |input: &Path| path.is_file() && is_same(input, path);
+            if let Some(input) = args.files.iter().find(|input| is_replaced(behind(input))) {
+                let message =
+                    format!("{} is to be read and written; name another file with -w", escaped(behind(input)));
                 return Err(Failure::Said(message));
             }
             let cannot =
@@ -211,6 +213,11 @@ fn conclude(args: &ReplayArgs, ledger: &Ledger, bad_input: bool) -> ExitCode {
         (true, _) if bad_input => ExitCode::FAILURE,
         (true, _) => ExitCode::SUCCESS,
     }
+}
+
+/// What an input is a name of.
+fn behind(input: &Path) -> &Path {
+    if input.as_os_str() == "-" { Path::new("/dev/stdin") } else { input }
 }
 
 /// Whether two names mean one file, device or pipe.
