@@ -366,7 +366,7 @@ impl Ledger {
         line("responses", Some(self.messages.response), self.responses.each());
         if self.datagrams != Datagrams::default() {
             let total = self.datagrams.each().iter().map(|(_, count)| count).sum();
-            line("fragments", Some(total), self.datagrams.each());
+            line("datagrams", Some(total), self.datagrams.each());
         }
         if self.connections != Connections::default() {
             let ends = self.connections.each().into_iter().skip(1).collect();

@@ -30,7 +30,7 @@ pub struct ReplayArgs {
     /// Write NMSG there; - is standard output. Without it only the summary is made
     #[arg(short, long, value_name = "FILE")]
     write: Option<PathBuf>,
-    /// Compress containers, at the sensor's level or at one from 1 to 12
+    /// Compress containers; -z=6: at this level, from 1 to 12, not at the sensor's
     #[arg(short = 'z', long, value_name = "LEVEL", num_args = 0..=1, require_equals = true,
           value_parser = clap::value_parser!(u8).range(1..=12))]
     compress: Option<Option<u8>>,
@@ -200,6 +200,9 @@ fn conclude(args: &ReplayArgs, ledger: &Ledger, bad_input: bool) -> ExitCode {
         Summary::Json if to_stdout => writeln!(io::stdout(), "{}", ledger.to_json()),
         Summary::Json => writeln!(io::stderr(), "{}", ledger.to_json()).or(Ok(())),
     };
+    if ledger.total > 0 && ledger.packets.unwatched == ledger.total && !args.quiet {
+        say(&"no packet is of a host in DNSQR_RES_ADDRS or DNSQR_AUTH_ADDRS and of a port in DNSQR_PORTS");
+    }
     let imbalances = ledger.imbalances();
     for imbalance in &imbalances {
         say(&format!("the ledger does not balance: {imbalance}; this is a bug, please report it"));

@@ -104,13 +104,13 @@ impl Loader {
 
     fn set(&mut self, set: &str) {
         match set.split_once('=') {
-            Some((name, value)) => self.assignments.push(Assignment {
+            Some((name, value)) if !name.is_empty() => self.assignments.push(Assignment {
                 name: name.to_owned(),
                 value: value.to_owned(),
                 place: Place::Set,
                 value_place: Place::Set,
             }),
-            None => self.problem(&Place::Set, Subject::Name(set.to_owned()), Fault::SetWithoutValue),
+            _ => self.problem(&Place::Set, Subject::Name(set.to_owned()), Fault::SetWithoutValue),
         }
     }
 

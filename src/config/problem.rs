@@ -256,7 +256,7 @@ impl fmt::Display for Fault {
             Fault::Command(word) => {
                 write!(f, "{}: not an assignment; write NAME=value, with quotes if it has blanks", quoted(word))
             }
-            Fault::SetWithoutValue => f.write_str("no equals sign; write NAME=VALUE"),
+            Fault::SetWithoutValue => f.write_str("no name or no equals sign; write NAME=VALUE"),
             Fault::Unknown(Some(near)) => write!(f, "unknown variable; did you mean {near}?"),
             Fault::Unknown(None) => f.write_str("unknown variable; remove it"),
             Fault::Replaced(line) => write!(f, "replaced by address lists; write {line}"),

@@ -103,7 +103,7 @@ fn every_problem_is_told_at_once_in_the_order_of_the_file() {
             "FILE:6:16: zzzzzzzzz: unknown variable; remove it",
             r#"FILE:7:17: DNSQR_RES_ADDRS="1.2.3.4.5, y": "1.2.3.4.5" is not an address or prefix"#,
             r#"FILE:7:17: DNSQR_RES_ADDRS="1.2.3.4.5, y": "y" is not an address or prefix"#,
-            "--set x: no equals sign; write NAME=VALUE",
+            "--set x: no name or no equals sign; write NAME=VALUE",
             r#"--set DNSQR_AUTH_ADDRS="192.0.2.300": "192.0.2.300" is not an address or prefix"#,
             "--set spoldir: unknown variable; did you mean spooldir?",
         ]

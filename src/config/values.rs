@@ -97,20 +97,9 @@ pub enum Compress {
     Off,
     /// Always at this level of libdeflate, 1 to 12.
     Level(u8),
-    /// At level 3, and faster while the compressing thread falls behind.
+    /// At the level that the writer finds best for the data.
     #[default]
     Adaptive,
-}
-
-impl Compress {
-    /// The level to start with; `None` when off. 3: 160 MB/s at ratio 3.48 on one core (design.md, "Speed").
-    pub fn level(self) -> Option<u8> {
-        match self {
-            Compress::Off => None,
-            Compress::Level(level) => Some(level),
-            Compress::Adaptive => Some(3),
-        }
-    }
 }
 
 impl std::str::FromStr for Compress {

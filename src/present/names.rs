@@ -69,19 +69,9 @@ pub fn class(number: u16) -> Option<&'static str> {
     name_in(CLASSES, number)
 }
 
-/// The number of a class: a name in any case, or `CLASSn`.
-pub fn class_number(name: &str) -> Option<u16> {
-    number_in(CLASSES, name).or_else(|| generic_number(name, "CLASS"))
-}
-
 /// The name of an opcode.
 pub fn opcode(number: u16) -> Option<&'static str> {
     name_in(OPCODES, number)
-}
-
-/// The number of an opcode: a name in any case, or the number itself.
-pub fn opcode_number(name: &str) -> Option<u16> {
-    number_in(OPCODES, name).or_else(|| generic_number(name, ""))
 }
 
 /// The name of a response code, extended ones (RFC 6891 §6.1.3) included.
@@ -159,9 +149,6 @@ mod tests {
             let mut name = Vec::new();
             write_rrtype(number, &mut name);
             assert_eq!(rrtype_number(str::from_utf8(&name).unwrap()), Some(number));
-            name.clear();
-            write_class(number, &mut name);
-            assert_eq!(class_number(str::from_utf8(&name).unwrap()), Some(number));
         }
         assert_eq!(rrtype_number("https"), Some(65));
         assert_eq!(rrtype_number("type+5"), None);
@@ -169,7 +156,6 @@ mod tests {
         assert_eq!(rrtype_number("TYPE"), None);
         assert_eq!(rcode_number("nxdomain"), Some(3));
         assert_eq!(rcode_number("23"), Some(23));
-        assert_eq!(opcode_number("NOTIFY"), Some(4));
     }
 
     #[test]
