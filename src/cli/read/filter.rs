@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::ReadArgs;
+use crate::config::qnames::{self, Name};
 use crate::nmsg::dnsqr::{Dnsqr, TYPE_NAMES};
 use crate::nmsg::packets::address;
 use crate::nmsg::{Payload, dnsqr};
@@ -15,7 +16,7 @@ use crate::time::NANOS;
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     /// Uncompressed wire form, lower case.
-    qnames: Vec<Vec<u8>>,
+    qnames: Vec<Name>,
     qtypes: Vec<u32>,
     rcodes: Vec<u32>,
     kinds: Vec<u32>,
@@ -106,51 +107,9 @@ fn parse_all<T>(
     values
 }
 
-/// A domain name as in a zone file, `\.` and `\DDD` included, to its wire form in lower case.
-fn parse_name(text: &str) -> Result<Vec<u8>, String> {
-    let text = text.strip_suffix('.').filter(|rest| !rest.ends_with('\\')).unwrap_or(text);
-    let mut wire = Vec::new();
-    let mut label = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&byte, behind)) = rest.split_first() {
-        rest = behind;
-        match byte {
-            b'.' => take_label(&mut label, &mut wire)?,
-            b'\\' => label.push(take_escape(&mut rest)?),
-            _ => label.push(byte.to_ascii_lowercase()),
-        }
-    }
-    if !text.is_empty() {
-        take_label(&mut label, &mut wire)?;
-    }
-    wire.push(0);
-    if wire.len() > names::NAME_MAX {
-        return Err("a domain name has at most 255 bytes".to_string());
-    }
-    Ok(wire)
-}
-
-fn take_label(label: &mut Vec<u8>, wire: &mut Vec<u8>) -> Result<(), String> {
-    if label.is_empty() || label.len() > names::LABEL_MAX {
-        return Err("a label has 1 to 63 bytes; write a domain name, as in example.net".to_string());
-    }
-    wire.push(u8::try_from(label.len()).unwrap_or_default());
-    wire.append(label);
-    Ok(())
-}
-
-fn take_escape(rest: &mut &[u8]) -> Result<u8, String> {
-    let wrong = || "a backslash stands before three digits up to 255, or one character".to_string();
-    let (byte, behind) = match **rest {
-        [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', ref behind @ ..] => {
-            let number = [a, b, c].iter().fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
-            (u8::try_from(number).map_err(|_| wrong())?, behind)
-        }
-        [byte, ref behind @ ..] if !byte.is_ascii_digit() => (byte, behind),
-        _ => return Err(wrong()),
-    };
-    *rest = behind;
-    Ok(byte.to_ascii_lowercase())
+/// A domain name as the configuration takes it, to its wire form in lower case.
+fn parse_name(text: &str) -> Result<Name, String> {
+    qnames::parse_name(text).map_err(|fault| format!("{fault}; write a domain name, as in example.net"))
 }
 
 fn parse_qtype(text: &str) -> Result<u32, String> {
