@@ -112,38 +112,53 @@ fn replay(args: &ReplayArgs, settings: &Settings) -> Result<ExitCode, Failure> {
     let rules = Rules::new(settings, settings.replay_capture_rd(), sources);
     let mut tracker = Tracker::new(rules, Limits::new(settings));
     let (bad_input, output) = match &args.write {
+        Some(path) => write_to(path, args, settings, &mut input, &mut tracker)?,
         None => {
             let mut sink = Count::default();
             (follow(&mut input, &mut tracker, &mut sink, args.quiet, |_| false), sink.output)
-        }
-        Some(path) => {
-            let is_replaced = |input: &Path| path.is_file() && is_same(input, path);
-            if let Some(input) = args.files.iter().find(|input| is_replaced(behind(input))) {
-                let message =
-                    format!("{} is to be read and written; name another file with -w", escaped(behind(input)));
-                return Err(Failure::Said(message));
-            }
-            let cannot =
-                |error: &io::Error| Failure::Said(format!("cannot write {}: {error}", output::name(Some(path))));
-            let output = Output::open(Some(path), true).map_err(|error| cannot(&error))?;
-            let mut writer = Writer::new(output, level(args, settings));
-            let bad_input = follow(&mut input, &mut tracker, &mut writer, args.quiet, Writer::has_failed);
-            let (output, written, error) = writer.finish();
-            if error.is_none() && bad_input && tracker.ledger().total == 0 {
-                let message = format!("no packet could be read, so {} is not written", output::name(Some(path)));
-                return Err(Failure::Said(message));
-            }
-            match error.map_or_else(|| output.publish(), Err) {
-                Ok(()) => (bad_input, written),
-                // Standard output, by whatever name, or a named pipe.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Failure::ReaderGone),
-                Err(error) => return Err(cannot(&error)),
-            }
         }
     };
     let mut ledger = tracker.ledger();
     ledger.output = output;
     Ok(conclude(args, &ledger, bad_input))
+}
+
+/// Reads all input and writes what comes out. Whether some of the input was bad, and what was written.
+fn write_to(
+    path: &Path,
+    args: &ReplayArgs,
+    settings: &Settings,
+    input: &mut Input,
+    tracker: &mut Tracker,
+) -> Result<(bool, crate::stats::Output), Failure> {
+    refuse_input(path, &args.files)?;
+    let name = output::name(Some(path));
+    let cannot = |error: io::Error| Failure::Said(format!("cannot write {name}: {error}"));
+    let output = Output::open(Some(path), true).map_err(cannot)?;
+    let mut writer = Writer::new(output, level(args, settings));
+    let bad_input = follow(input, tracker, &mut writer, args.quiet, Writer::has_failed);
+    let (output, written, error) = writer.finish();
+    if error.is_none() && bad_input && tracker.ledger().total == 0 {
+        return Err(Failure::Said(format!("no packet could be read, so {name} is not written")));
+    }
+    match error.map_or_else(|| output.publish(), Err) {
+        Ok(()) => Ok((bad_input, written)),
+        // Standard output, by whatever name, or a named pipe.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::ReaderGone),
+        Err(error) => Err(cannot(error)),
+    }
+}
+
+/// A capture is not to be replaced by what is made of it.
+fn refuse_input(path: &Path, files: &[PathBuf]) -> Result<(), Failure> {
+    let is_replaced = |input: &Path| path.is_file() && is_same(input, path);
+    match files.iter().map(|input| behind(input)).find(|input| is_replaced(input)) {
+        None => Ok(()),
+        Some(input) => {
+            let message = format!("{} is to be read and written; name another file with -w", escaped(input));
+            Err(Failure::Said(message))
+        }
+    }
 }
 
 /// `None`: uncompressed. `-z` alone is what the settings say, and where they say nothing of a level, the sensor's own.
