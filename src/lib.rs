@@ -17,11 +17,14 @@
 pub mod capture;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod decode;
 mod escape;
 pub mod nmsg;
 pub mod present;
+pub mod spool;
 pub mod stats;
+mod sys;
 pub mod time;
 pub mod track;
 

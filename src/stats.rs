@@ -43,6 +43,8 @@ pub enum End {
     ConnectionClosed,
     /// The sensor stopped.
     AtExit,
+    /// Another capture process took over.
+    Handover,
     /// Its response was too long for a datagram.
     TooLong,
     /// It was left out by the RD or name filters.
@@ -70,9 +72,17 @@ macro_rules! counters {
         pub struct $name { $($(#[$doc])* pub $field: u64,)* }
 
         impl $name {
+            /// How many counters there are.
+            const LEN: usize = [$(stringify!($field)),*].len();
+
             /// The counters with their names.
             pub fn each(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($field), self.$field),)*]
+            }
+
+            /// The counters, in the order of [`Self::each`].
+            fn counters(&mut self) -> [&mut u64; Self::LEN] {
+                [$(&mut self.$field),*]
             }
         }
     };
@@ -155,6 +165,8 @@ counters! {
         too_long,
         /// Left out by the RD and name filters.
         filtered,
+        /// Forgotten by a capture process that was killed.
+        lost,
         /// Still waiting.
         open,
     }
@@ -171,6 +183,8 @@ counters! {
         filtered,
         /// Second answers over TCP.
         repeated,
+        /// Forgotten by a capture process that was killed.
+        lost,
         /// Waiting for a query that may come late.
         open,
     }
@@ -189,6 +203,8 @@ counters! {
         overlapping,
         /// Given up because there were too many fragments, or too much before their payload.
         too_large,
+        /// Forgotten by a capture process that was killed.
+        lost,
         /// Still waiting.
         open,
     }
@@ -211,6 +227,8 @@ counters! {
         given_up,
         /// Idle longest when the table was full.
         pushed_out,
+        /// Forgotten by a capture process that was killed.
+        lost,
         /// Still followed.
         open,
     }
@@ -227,6 +245,32 @@ counters! {
         bytes,
         /// Transactions that could not be written.
         dropped_transactions,
+        /// Transactions that were not in a file yet when their process was killed.
+        lost_transactions,
+        /// Transactions on their way to a file.
+        open,
+    }
+}
+
+counters! {
+    /// What the kernel says of live capture.
+    Kernel {
+        /// Packets that passed its filter, those included that it dropped.
+        received,
+        /// Packets for which the ring had no room.
+        dropped,
+        /// Packets that the interface or its driver dropped.
+        interface_dropped,
+    }
+}
+
+counters! {
+    /// Time in which an interface that is configured was not captured from.
+    Gaps {
+        /// How often that happened.
+        count,
+        /// How long it lasted together.
+        milliseconds,
     }
 }
 
@@ -249,9 +293,94 @@ pub struct Ledger {
     pub connections: Connections,
     /// Output.
     pub output: Output,
+    /// Live capture: the kernel's own counters.
+    pub kernel: Kernel,
+    /// Live capture: time without.
+    pub gaps: Gaps,
 }
 
+/// How many counters a [`Ledger`] has.
+pub const WORDS: usize = 1
+    + Packets::LEN
+    + Messages::LEN
+    + Queries::LEN
+    + Responses::LEN
+    + Datagrams::LEN
+    + Connections::LEN
+    + Output::LEN
+    + Kernel::LEN
+    + Gaps::LEN;
+
 impl Ledger {
+    /// Every counter, in one order.
+    fn counters(&mut self) -> impl Iterator<Item = &mut u64> {
+        std::iter::once(&mut self.total)
+            .chain(self.packets.counters())
+            .chain(self.messages.counters())
+            .chain(self.queries.counters())
+            .chain(self.responses.counters())
+            .chain(self.datagrams.counters())
+            .chain(self.connections.counters())
+            .chain(self.output.counters())
+            .chain(self.kernel.counters())
+            .chain(self.gaps.counters())
+    }
+
+    /// All counters as numbers, for a page that processes share.
+    pub fn to_words(&self) -> [u64; WORDS] {
+        let mut words = [0; WORDS];
+        let mut ledger = self.clone();
+        words.iter_mut().zip(ledger.counters()).for_each(|(word, counter)| *word = *counter);
+        words
+    }
+
+    /// The ledger that [`Ledger::to_words`] made these of.
+    pub fn from_words(words: &[u64; WORDS]) -> Ledger {
+        let mut ledger = Ledger::default();
+        words.iter().zip(ledger.counters()).for_each(|(word, counter)| *counter = *word);
+        ledger
+    }
+
+    /// Adds what another part of the sensor counted.
+    pub fn add(&mut self, other: &Ledger) {
+        self.counters().zip(other.to_words()).for_each(|(counter, more)| *counter = counter.saturating_add(more));
+    }
+
+    /// What was counted since `earlier`, a state of the same ledger. What is open is what is open now.
+    pub fn since(&self, earlier: &Ledger) -> Ledger {
+        let mut since = self.clone();
+        since
+            .counters()
+            .zip(earlier.to_words())
+            .for_each(|(counter, before)| *counter = counter.saturating_sub(before));
+        since.queries.open = self.queries.open;
+        since.responses.open = self.responses.open;
+        since.datagrams.open = self.datagrams.open;
+        since.connections.open = self.connections.open;
+        since.output.open = self.output.open;
+        since
+    }
+
+    /// The process that counted this was killed: what was open is lost, and what was made and is not in a file too.
+    pub fn killed(&mut self) {
+        self.queries.lost += std::mem::take(&mut self.queries.open);
+        self.responses.lost += std::mem::take(&mut self.responses.open);
+        self.datagrams.lost += std::mem::take(&mut self.datagrams.open);
+        self.connections.lost += std::mem::take(&mut self.connections.open);
+        self.output.open = 0;
+        self.output.lost_transactions += self.made().saturating_sub(
+            self.output.transactions + self.output.dropped_transactions + self.output.lost_transactions,
+        );
+    }
+
+    /// Transactions that left the tables.
+    fn made(&self) -> u64 {
+        let queries = &self.queries;
+        let unanswered =
+            queries.timed_out + queries.pushed_out + queries.connection_closed + queries.at_exit + queries.handover;
+        queries.answered + unanswered + self.responses.unsolicited + self.messages.unpaired
+    }
+
     /// Enters a packet's fate. `total` is counted elsewhere, so that the sum means something.
     #[inline]
     pub fn packet(&mut self, fate: Fate) {
@@ -285,6 +414,7 @@ impl Ledger {
             End::PushedOut => &mut queries.pushed_out,
             End::ConnectionClosed => &mut queries.connection_closed,
             End::AtExit => &mut queries.at_exit,
+            End::Handover => &mut queries.handover,
             End::TooLong => &mut queries.too_long,
             End::Filtered => &mut queries.filtered,
         } += 1;
@@ -306,15 +436,13 @@ impl Ledger {
     pub fn imbalances(&self) -> Vec<String> {
         let sum = |counters: Vec<(&str, u64)>| counters.iter().map(|(_, count)| count).sum::<u64>();
         let Ledger { messages, queries, output, connections, .. } = self;
-        let unanswered =
-            queries.timed_out + queries.pushed_out + queries.connection_closed + queries.at_exit + queries.handover;
-        let written = queries.answered + unanswered + self.responses.unsolicited + messages.unpaired;
+        let outputs = output.transactions + output.dropped_transactions + output.lost_transactions + output.open;
         let checks = [
             ("packets by fate", sum(self.packets.each()), "packets read", self.total),
             ("queries by end and open", sum(queries.each()), "queries", messages.query),
             ("responses by use", sum(self.responses.each()), "responses", messages.response),
             ("connections by end and open", sum(connections.each()) - connections.opened, "opened", connections.opened),
-            ("transactions written and dropped", output.transactions + output.dropped_transactions, "made", written),
+            ("transactions written, dropped, lost and open", outputs, "made", self.made()),
         ];
         let off = checks.into_iter().filter(|(_, sum, _, total)| sum != total);
         off.map(|(what, sum, of, total)| format!("{what} are {sum}, {of} are {total}")).collect()
@@ -340,6 +468,8 @@ impl Ledger {
             ("datagrams", self.datagrams.each()),
             ("connections", self.connections.each()),
             ("output", self.output.each()),
+            ("kernel", self.kernel.each()),
+            ("gaps", self.gaps.each()),
         ];
         for (name, counters) in groups {
             let _ = write!(json, ",\"{name}\":{{{}}}", members(&counters));
@@ -371,6 +501,12 @@ impl Ledger {
         if self.connections != Connections::default() {
             let ends = self.connections.each().into_iter().skip(1).collect();
             line("TCP", Some(self.connections.opened), ends);
+        }
+        if self.kernel != Kernel::default() {
+            line("kernel", None, self.kernel.each());
+        }
+        if self.gaps != Gaps::default() {
+            line("gaps", None, self.gaps.each());
         }
         let written: Vec<_> = self.output.each().into_iter().skip(1).collect();
         if written.iter().any(|(_, count)| *count > 0) {
@@ -410,6 +546,35 @@ mod tests {
         assert!(ledger.to_text().ends_with("\nmade                2\n"), "{}", ledger.to_text());
         ledger.output.containers = 1;
         assert!(ledger.to_text().ends_with("\nwritten             2  containers 1\n"), "{}", ledger.to_text());
+    }
+
+    #[test]
+    fn a_ledger_is_its_words_and_a_sum_of_its_parts() {
+        let mut words = [0; WORDS];
+        words.iter_mut().zip(1..).for_each(|(word, number)| *word = number);
+        let ledger = Ledger::from_words(&words);
+        assert_eq!(ledger.to_words(), words);
+        let mut twice = ledger.clone();
+        twice.add(&ledger);
+        assert_eq!(twice.to_words(), words.map(|word| 2 * word));
+        let since = twice.since(&ledger);
+        assert_eq!((since.total, since.output.bytes), (ledger.total, ledger.output.bytes));
+        assert_eq!(since.queries.open, twice.queries.open);
+    }
+
+    #[test]
+    fn what_a_killed_process_had_open_is_lost_and_the_sums_hold() {
+        let mut ledger = Ledger { total: 5, ..Ledger::default() };
+        ledger.packets.query = 3;
+        ledger.packets.response = 2;
+        (ledger.messages.query, ledger.messages.response) = (3, 2);
+        (ledger.queries.answered, ledger.queries.open) = (1, 2);
+        (ledger.responses.paired, ledger.responses.open) = (1, 1);
+        ledger.output.open = 1;
+        assert!(ledger.imbalances().is_empty(), "{:?}", ledger.imbalances());
+        ledger.killed();
+        assert!(ledger.imbalances().is_empty(), "{:?}", ledger.imbalances());
+        assert_eq!((ledger.queries.lost, ledger.responses.lost, ledger.output.lost_transactions), (2, 1, 1));
     }
 
     #[test]

@@ -48,6 +48,14 @@ impl Timestamp {
     }
 }
 
+/// The clocks of the live sensor. Only [`crate::daemon`] reads the system's; everything else is given one, or a time.
+pub trait Clock {
+    /// What packets are stamped with; it can be set, forwards and backwards.
+    fn wall(&self) -> Timestamp;
+    /// Since some moment; it only goes forward, and at its own pace.
+    fn monotonic(&self) -> Duration;
+}
+
 impl std::ops::Add<Duration> for Timestamp {
     type Output = Timestamp;
 

@@ -1,0 +1,5 @@
+//! Wiring of the live sensor: processes, signals, clocks.
+
+mod clock;
+
+pub use clock::SystemClock;

@@ -1,0 +1,1 @@
+//! Containers to files: part file, rotation, publishing, recovery.

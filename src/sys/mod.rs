@@ -1,0 +1,1 @@
+//! What the operating system offers and no crate wraps safely. All `unsafe` is below here.
