@@ -42,6 +42,11 @@ impl Timestamp {
         self.since(other) > limit || other.since(self) > limit
     }
 
+    /// The same moment on a clock that has been set by so many nanoseconds since.
+    pub fn shifted(self, nanoseconds: i64) -> Timestamp {
+        Timestamp(self.0.saturating_add_signed(nanoseconds))
+    }
+
     /// How long ago `earlier` was; zero when it lies ahead (packets of a capture may be out of order).
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

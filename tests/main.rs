@@ -2,6 +2,7 @@
 
 mod build;
 mod cli;
+mod clock;
 mod encoding;
 mod floods;
 mod fragments;
@@ -12,6 +13,7 @@ mod pairing;
 mod present;
 mod program;
 mod read;
+mod reconfigure;
 mod regression;
 mod replay;
 mod streams;

@@ -38,6 +38,10 @@ pub(super) struct Core {
     rebuilt: Vec<u8>,
 }
 
+fn early(rules: &Rules) -> Option<Transactions> {
+    rules.slack.map(|timeout| Transactions::new(QueryLimits { queries: EARLY_MAX, bytes: EARLY_BYTES, timeout }))
+}
+
 /// A UDP datagram of watched hosts.
 pub(super) struct Datagram<'a> {
     pub(super) source: IpAddr,
@@ -59,12 +63,9 @@ struct Arrived<'a> {
 
 impl Core {
     pub(super) fn new(rules: Rules, limits: QueryLimits) -> Core {
-        let early = rules
-            .slack
-            .map(|timeout| Transactions::new(QueryLimits { queries: EARLY_MAX, bytes: EARLY_BYTES, timeout }));
         Core {
+            early: early(&rules),
             rules,
-            early,
             ledger: Ledger::default(),
             transactions: Transactions::new(limits),
             now: Timestamp::default(),
@@ -349,6 +350,24 @@ impl Core {
             self.unanswered(&key, id, &query, end, now, sink);
         }
         self.query = query;
+    }
+
+    /// Other rules from here on; nothing waits in `early` if its time is another.
+    pub(super) fn reconfigure(&mut self, rules: Rules, limits: QueryLimits) {
+        if self.rules.slack != rules.slack {
+            self.early = early(&rules);
+        }
+        self.transactions.limits = limits;
+        self.rules = rules;
+    }
+
+    /// The clock was set.
+    pub(super) fn shift(&mut self, nanoseconds: i64) {
+        self.now = self.now.shifted(nanoseconds);
+        self.transactions.shift(nanoseconds);
+        if let Some(early) = &mut self.early {
+            early.shift(nanoseconds);
+        }
     }
 
     /// Lets all queries leave.

@@ -36,7 +36,7 @@ pub struct Limits {
 /// Datagrams whose fragments have not all come, at most [`Limits::bytes`] of memory. When full, the oldest is given up.
 /// `now` is packet time.
 pub(super) struct Fragments {
-    limits: Limits,
+    pub(super) limits: Limits,
     datagrams: Slab<Datagram>,
     /// How many of them were given up.
     dead: usize,
@@ -137,6 +137,12 @@ impl Fragments {
             bytes: Pool::new(),
             hasher: RandomState::new(),
         }
+    }
+
+    /// The clock that stamps packets was set by so much.
+    pub(super) fn shift(&mut self, nanoseconds: i64) {
+        self.datagrams.all().for_each(|datagram| datagram.since = datagram.since.shifted(nanoseconds));
+        self.parts.all().for_each(|part| part.time = part.time.shifted(nanoseconds));
     }
 
     /// Datagrams that wait; those given up do not.

@@ -5,7 +5,7 @@ use crate::decode::{Malformed, ecs, udp};
 use std::{net::IpAddr, ops::Range};
 
 /// What to hide.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hide {
     /// The resolver's address, in the IP header of every packet.
     pub resolver_address: bool,

@@ -238,6 +238,30 @@ impl Tracker {
         self.core.expire(now, sink);
     }
 
+    /// Goes by other rules and limits from here on. Queries that wait stay, unless what is hidden or what waits for what is
+    /// to change: they were kept by the old rules, and leave.
+    pub fn reconfigure(&mut self, rules: Rules, limits: Limits, sink: &mut impl Sink) {
+        let old = &self.core.rules;
+        if old.hide != rules.hide || old.capture != rules.capture || old.slack != rules.slack {
+            self.hand_over(sink);
+        }
+        if self.core.rules.duplicates != rules.duplicates {
+            self.duplicates = rules.duplicates.map(Duplicates::new);
+        }
+        self.core.reconfigure(rules, limits.queries);
+        self.fragments.limits = limits.fragments;
+        self.streams.limits = limits.streams;
+        self.expire(self.core.now, sink);
+    }
+
+    /// The clock that stamps packets was set forward by so many nanoseconds, or back: what waits is as old as it was, and
+    /// its times are those of the clock as it is now.
+    pub fn clock_was_set(&mut self, nanoseconds: i64) {
+        self.core.shift(nanoseconds);
+        self.fragments.shift(nanoseconds);
+        self.streams.shift(nanoseconds);
+    }
+
     fn expire_fragments(&mut self, now: Timestamp) {
         while let Some(expired) = self.fragments.expire(now) {
             let datagrams = &mut self.core.ledger.datagrams;
@@ -252,6 +276,11 @@ impl Tracker {
     /// The end of the input: all queries leave.
     pub fn finish(&mut self, sink: &mut impl Sink) {
         self.core.leave_all(End::AtExit, sink);
+    }
+
+    /// Another tracker follows the packets from here on: all queries leave.
+    pub fn hand_over(&mut self, sink: &mut impl Sink) {
+        self.core.leave_all(End::Handover, sink);
     }
 
     fn follow(&mut self, frame: &Frame, sink: &mut impl Sink) -> Result<Fate, Malformed> {

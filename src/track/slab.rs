@@ -40,6 +40,11 @@ impl<T: Copy> Slab<T> {
         (self.entries.len() - 1) as u32
     }
 
+    /// All entries, those not in use too.
+    pub(super) fn all(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.iter_mut()
+    }
+
     #[inline]
     pub(super) fn remove(&mut self, index: u32) -> T {
         grow(&mut self.free);

@@ -41,7 +41,7 @@ pub struct Limits {
 /// Connections seen from their SYN, at most [`Limits::connections`] with [`Limits::bytes`] waiting. When full, the one
 /// idle longest is given up. Connections joined in the middle have no known message border and are not followed.
 pub(super) struct Streams {
-    limits: Limits,
+    pub(super) limits: Limits,
     connections: Slab<Connection>,
     /// By their last segment.
     order: Queue,
@@ -191,6 +191,11 @@ impl Streams {
             message: Vec::new(),
             piece: Vec::new(),
         }
+    }
+
+    /// The clock that stamps packets was set by so much.
+    pub(super) fn shift(&mut self, nanoseconds: i64) {
+        self.connections.all().for_each(|connection| connection.last_seen = connection.last_seen.shifted(nanoseconds));
     }
 
     /// Connections followed.

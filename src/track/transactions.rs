@@ -43,7 +43,7 @@ pub struct Limits {
 /// Queries waiting for their response, at most [`Limits::queries`] and [`Limits::bytes`]. When full, the oldest leaves as
 /// an unanswered query. `now` is packet time. The index hashes what comes from the wire with a keyed hash.
 pub(super) struct Transactions {
-    limits: Limits,
+    pub(super) limits: Limits,
     entries: Slab<Entry>,
     order: Queue,
     /// By flow, the oldest entry of each; later ones are chained to it.
@@ -150,6 +150,11 @@ impl Transactions {
     /// Memory in use.
     pub(super) fn bytes(&self) -> usize {
         self.entries.len() * ENTRY_BYTES + self.packets.bytes()
+    }
+
+    /// The clock that stamps packets was set by so much: what waits is as old as it was.
+    pub(super) fn shift(&mut self, nanoseconds: i64) {
+        self.entries.all().for_each(|entry| entry.time = entry.time.shifted(nanoseconds));
     }
 
     /// Adds a query. The table may be over its limits until [`Transactions::leaves`] says no more. True when its
@@ -321,10 +326,14 @@ impl Transactions {
             return;
         }
         let mut start = 0;
+        let mut shift = None;
         for record in query.buffer[question_end..].as_chunks::<PIECE_LEN>().0 {
             let [l0, l1, l2, l3, time @ ..] = *record;
             let len = u32::from_ne_bytes([l0, l1, l2, l3]);
-            let time = Timestamp::from_nanos(u64::from_ne_bytes(time));
+            let time = u64::from_ne_bytes(time);
+            // The clock was perhaps set after this was stored.
+            let shift = *shift.get_or_insert(entry.time.as_nanos().wrapping_sub(time));
+            let time = Timestamp::from_nanos(time.wrapping_add(shift));
             query.pieces.push(Piece { start, len, payload_at: 0, offset: 0, time });
             start += len;
         }
