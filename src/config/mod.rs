@@ -1,8 +1,8 @@
 //! Settings: from the file's text and the command line to values that are valid.
 //!
 //! `spec` reads what was typed, `table` has a row for every setting, `numbers`, `values`, `addresses` and `qnames`
-//! their types,
-//! `problem` the messages. [`load`] gives all settings, or every problem at once.
+//! their types, `problem` the messages; `text` hands settings to another process.
+//! [`load`] gives all settings, or every problem at once.
 
 pub mod addresses;
 pub mod numbers;
@@ -10,6 +10,7 @@ pub mod problem;
 pub mod qnames;
 pub mod spec;
 pub mod table;
+mod text;
 pub mod values;
 
 use std::collections::{HashMap, HashSet};
@@ -19,25 +20,20 @@ use std::time::Duration;
 pub use addresses::{AddressSet, PortSet};
 pub use problem::{Notice, Problem, Problems};
 pub use qnames::NameFilter;
-pub use table::{Command, SETTINGS, Setting, Settings};
+pub use table::{Command, Empty, Reload, SETTINGS, Setting, Settings};
 pub use values::{CaptureQr, CaptureRd, Compress, Interface, LogLevel, SubmitServer, SyslogPriority, Transport};
 
 use problem::{Fault, Place, Remark, Subject};
 use qnames::Name;
 use spec::Assignment;
-use table::{Empty, OBSOLETE, REPLACED};
+use table::{OBSOLETE, REPLACED};
 
 /// Reads the settings: `sets` (each `NAME=VALUE`, as after `--set`) over `file` over defaults. Environment variables
 /// are not read. What was accepted but differs from what was written comes with them, in the order of the places.
 pub fn load(file: Option<&Path>, sets: &[String]) -> Result<(Settings, Vec<Notice>), Problems> {
-    let mut loader = Loader::default();
-    if let Some(file) = file {
-        loader.read(file);
-    }
-    for set in sets {
-        loader.set(set);
-    }
-    loader.finish()
+    let mut loader = Loader::new(file, sets);
+    let settings = loader.settings();
+    loader.conclude(settings)
 }
 
 impl Settings {
@@ -87,6 +83,18 @@ struct Loader {
 }
 
 impl Loader {
+    /// With all that was typed.
+    fn new(file: Option<&Path>, sets: &[String]) -> Loader {
+        let mut loader = Loader::default();
+        if let Some(file) = file {
+            loader.read(file);
+        }
+        for set in sets {
+            loader.set(set);
+        }
+        loader
+    }
+
     fn read(&mut self, file: &Path) {
         match std::fs::read(file) {
             Ok(bytes) => {
@@ -118,8 +126,25 @@ impl Loader {
         self.problems.push(Problem { place: place.clone(), subject, fault });
     }
 
-    /// The meaning of it all.
-    fn finish(mut self) -> Result<(Settings, Vec<Notice>), Problems> {
+    /// The meaning of it all, files of names included.
+    fn settings(&mut self) -> Settings {
+        let mut settings = self.assigned();
+        let include = self.names(
+            &settings.filter_include,
+            settings.filter_include_file.as_deref(),
+            "DNSQR_FILTER_QNAMES_INCLUDE_FILE",
+        );
+        let exclude = self.names(
+            &settings.filter_exclude,
+            settings.filter_exclude_file.as_deref(),
+            "DNSQR_FILTER_QNAMES_EXCLUDE_FILE",
+        );
+        settings.name_filter = NameFilter::new(include, exclude);
+        settings
+    }
+
+    /// The defaults, and over them the last assignment of each setting.
+    fn assigned(&mut self) -> Settings {
         let assignments = std::mem::take(&mut self.assignments);
         let last: HashMap<&str, &Assignment> = assignments.iter().map(|a| (a.name.as_str(), a)).collect();
         let mut settings = Settings::default();
@@ -131,14 +156,20 @@ impl Loader {
         for assignment in &assignments {
             self.check_name(assignment);
         }
-        let file = |name| last.get(name).copied();
-        let include_file = file("DNSQR_FILTER_QNAMES_INCLUDE_FILE");
-        let exclude_file = file("DNSQR_FILTER_QNAMES_EXCLUDE_FILE");
-        let include = self.names(&settings.filter_include, settings.filter_include_file.as_deref(), include_file);
-        let exclude = self.names(&settings.filter_exclude, settings.filter_exclude_file.as_deref(), exclude_file);
-        settings.name_filter = NameFilter::new(include, exclude);
+        self.assignments = assignments;
+        settings
+    }
+
+    /// The settings, unless there is a problem.
+    fn conclude(mut self, settings: Settings) -> Result<(Settings, Vec<Notice>), Problems> {
         self.notices.sort_by(|a, b| a.place.cmp(&b.place));
         if self.problems.is_empty() { Ok((settings, self.notices)) } else { Err(Problems::new(self.problems)) }
+    }
+
+    /// The assignment of `name` that counts, if it is not to an empty value.
+    fn assignment(&self, name: &str) -> Option<&Assignment> {
+        let last = self.assignments.iter().rev().find(|assignment| assignment.name == name);
+        last.filter(|assignment| !assignment.value.trim_ascii().is_empty())
     }
 
     /// Sets one setting to the value that counts.
@@ -179,15 +210,15 @@ impl Loader {
         }
     }
 
-    /// The names of a list and of the file that `assignment` names.
-    fn names(&mut self, list: &[Name], file: Option<&Path>, assignment: Option<&Assignment>) -> Vec<Name> {
+    /// The names of a list and of the file that the setting `name` names.
+    fn names(&mut self, list: &[Name], file: Option<&Path>, name: &str) -> Vec<Name> {
         let mut names = list.to_vec();
-        if let (Some(file), Some(assignment)) = (file, assignment) {
+        if let (Some(file), Some(assignment)) = (file, self.assignment(name)) {
             match std::fs::read(file) {
                 Ok(bytes) => names.extend(qnames::parse_file(file, &bytes, &mut self.problems)),
                 Err(error) => {
-                    let subject = Subject::value(&assignment.name, &assignment.value);
-                    self.problem(&assignment.value_place, subject, Fault::Unreadable(error.to_string()));
+                    let (place, subject) = (assignment.value_place.clone(), assignment.subject());
+                    self.problem(&place, subject, Fault::Unreadable(error.to_string()));
                 }
             }
         }

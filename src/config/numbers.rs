@@ -35,6 +35,17 @@ impl Unit {
         }
     }
 
+    /// The unit that the words of a setting begin with: `seconds, 1 to 60`.
+    pub(super) fn of_words(words: &str) -> Unit {
+        const UNITS: [Unit; 5] = [Unit::Seconds, Unit::Milliseconds, Unit::Minutes, Unit::Days, Unit::Kbytes];
+        let begins = |unit: &&Unit| unit.plural().is_some_and(|plural| words.starts_with(plural));
+        UNITS.iter().find(begins).copied().unwrap_or(Unit::Count)
+    }
+
+    fn plural(self) -> Option<&'static str> {
+        self.of().strip_prefix(" of ")
+    }
+
     /// How many of it the unit written as `suffix` is.
     fn factor(self, suffix: &str) -> Option<u64> {
         Some(match (self, suffix) {

@@ -23,6 +23,8 @@ pub enum Place {
     },
     /// `--set` on the command line.
     Set,
+    /// What the supervisor gives its children.
+    Supervisor,
 }
 
 impl fmt::Display for Place {
@@ -33,6 +35,7 @@ impl fmt::Display for Place {
                 write!(f, "{}:{line}:{column}:", escaped(path))
             }
             Place::Set => f.write_str("--set"),
+            Place::Supervisor => f.write_str("from the supervisor:"),
         }
     }
 }

@@ -33,6 +33,12 @@ impl NameSet {
         self.names.insert(name);
     }
 
+    /// Memory, roughly: a table half full, and for each name what an allocation costs besides its bytes.
+    fn bytes(&self) -> u64 {
+        let name = |name: &Name| (name.len() + 2 * size_of::<Name>() + 2 * size_of::<u64>()) as u64;
+        self.names.iter().map(name).sum()
+    }
+
     /// Whether `name` (valid and lower case) or one of its parents is in the set.
     fn covers(&self, name: &[u8]) -> bool {
         let mut rest = name;
@@ -52,17 +58,34 @@ impl NameSet {
 /// list, or below one, is dropped; all others are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameFilter {
-    include: NameSet,
-    exclude: NameSet,
+    include: Arc<NameSet>,
+    exclude: Arc<NameSet>,
 }
 
 impl NameFilter {
     /// Of names in wire form, as [`parse_name`] gives them.
     pub fn new(include: impl IntoIterator<Item = Name>, exclude: impl IntoIterator<Item = Name>) -> NameFilter {
-        let mut filter = NameFilter::default();
-        include.into_iter().for_each(|name| filter.include.insert(name));
-        exclude.into_iter().for_each(|name| filter.exclude.insert(name));
-        filter
+        let set = |names: &mut dyn Iterator<Item = Name>| {
+            let mut set = NameSet::default();
+            names.for_each(|name| set.insert(name));
+            Arc::new(set)
+        };
+        NameFilter { include: set(&mut include.into_iter()), exclude: set(&mut exclude.into_iter()) }
+    }
+
+    /// The names kept, in no order.
+    pub fn included(&self) -> impl Iterator<Item = &Name> {
+        self.include.names.iter()
+    }
+
+    /// The names dropped, in no order.
+    pub fn excluded(&self) -> impl Iterator<Item = &Name> {
+        self.exclude.names.iter()
+    }
+
+    /// Memory of the lists in bytes, roughly. Clones share it.
+    pub fn bytes(&self) -> u64 {
+        self.include.bytes() + self.exclude.bytes()
     }
 
     /// Whether it drops nothing, whatever the name.
@@ -133,6 +156,27 @@ pub fn parse_name(text: &str) -> Result<Name, NameFault> {
         wire.push(0);
     }
     if wire.len() > NAME_MAX { Err(NameFault::Long) } else { Ok(wire.into()) }
+}
+
+/// The name in presentation form, as [`parse_name`] reads it; on one line, without blank, colon or equals sign.
+pub fn name_text(name: &[u8]) -> String {
+    let mut text = String::new();
+    let mut rest = name;
+    while let Some((&len @ 1.., after)) = rest.split_first() {
+        let (label, after) = after.split_at_checked(usize::from(len)).unwrap_or((after, &[]));
+        for &byte in label {
+            match byte {
+                b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' => text.push(char::from(byte)),
+                _ => text.push_str(&format!("\\{byte:03}")),
+            }
+        }
+        text.push('.');
+        rest = after;
+    }
+    match text.len() {
+        0 => ".".into(),
+        len => text[..len - 1].to_owned(), // without the dot at its end
+    }
 }
 
 /// What a backslash stands for, with what follows it.
@@ -356,7 +400,9 @@ mod tests {
                 text.push('.');
             }
             wire.push(0);
-            prop_assert_eq!(parse_name(&text).unwrap().into_vec(), wire);
+            let name = parse_name(&text).unwrap();
+            prop_assert_eq!(parse_name(&name_text(&name)).unwrap(), name.clone());
+            prop_assert_eq!(name.into_vec(), wire);
         }
     }
 }

@@ -23,6 +23,13 @@ pub struct Assignment {
     pub value_place: Place,
 }
 
+impl Assignment {
+    /// What a message about it is about.
+    pub(super) fn subject(&self) -> Subject {
+        Subject::value(&self.name, &self.value)
+    }
+}
+
 /// A file's assignments in their order; the last one of a name counts.
 #[derive(Debug)]
 pub struct Parsed {

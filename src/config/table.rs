@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::addresses::{AddressSet, PortSet};
 use super::numbers::*;
 use super::qnames::{self, Name, NameFilter};
+use super::text::Written;
 use super::values::*;
 
 /// A program's part that uses a setting.
@@ -65,6 +66,10 @@ pub struct Setting {
     pub empty: Empty,
     /// Parses a text and puts the value into its field.
     pub(super) set: fn(&mut Settings, &str, &mut Remarks) -> Result<(), Faults>,
+    /// The value as it would be written; empty when it is not set.
+    pub(super) written: fn(&Settings, Unit) -> String,
+    /// Whether two have not the same value.
+    pub(super) differs: fn(&Settings, &Settings) -> bool,
 }
 
 /// Old settings that do nothing any more.
@@ -108,6 +113,8 @@ macro_rules! settings {
                 settings.$field = ($parse)(text, remarks)?;
                 Ok(())
             },
+            written: |settings, unit| settings.$field.written(unit),
+            differs: |one, other| one.$field != other.$field,
         },)+];
     };
 }

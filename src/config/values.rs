@@ -168,13 +168,16 @@ pub struct SyslogPriority {
     pub severity: u8,
 }
 
+/// Facilities by their numbers; those without a name are not to be set.
+pub(super) const FACILITIES: [&str; 24] = [
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "", "", "",
+    "", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+];
+/// Severities likewise.
+pub(super) const SEVERITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
+
 /// `FACILITY.SEVERITY` as logger(1) takes it.
 pub(super) fn syslog_priority(text: &str, _: &mut Remarks) -> Result<SyslogPriority, Faults> {
-    const FACILITIES: [&str; 24] = [
-        "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "", "",
-        "", "", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
-    ];
-    const SEVERITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
     let number = |names: &[&str], name: &str| {
         let index = names.iter().position(|known| !name.is_empty() && known.eq_ignore_ascii_case(name));
         index.and_then(|index| u8::try_from(index).ok())
