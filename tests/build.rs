@@ -251,6 +251,7 @@ pub fn rules() -> Rules {
 pub fn limits() -> Limits {
     Limits {
         queries: QueryLimits { queries: 10_000, bytes: 64 << 20, timeout: Duration::from_secs(60) },
+        early: 16 << 20,
         fragments: FragmentLimits { bytes: 4 << 20, lifetime: Duration::from_secs(30) },
         streams: StreamLimits { connections: 1000, bytes: 4 << 20, idle: Duration::from_secs(30) },
     }

@@ -14,6 +14,7 @@ const BYTES: usize = 1 << 20;
 fn limits() -> Limits {
     Limits {
         queries: QueryLimits { queries: 1_000_000, bytes: BYTES, timeout: Duration::from_secs(60) },
+        early: 16 << 20,
         fragments: FragmentLimits { bytes: BYTES, lifetime: Duration::from_secs(30) },
         streams: StreamLimits { connections: 1000, bytes: BYTES, idle: Duration::from_secs(30) },
     }

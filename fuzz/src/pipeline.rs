@@ -79,7 +79,7 @@ impl Pipeline {
     /// Follows a frame. Afterwards the tables are within their limits.
     pub fn packet(&mut self, frame: &Frame<'_>) {
         self.tracker.packet(frame, &mut self.sink);
-        let Limits { queries, fragments, streams } = self.limits;
+        let Limits { queries, fragments, streams, .. } = self.limits;
         let bytes = self.tracker.bytes();
         let connections = streams.connections * CONNECTION_MAX;
         let max = [queries.bytes, fragments.bytes, streams.bytes, connections, EARLY_AND_DUPLICATES];

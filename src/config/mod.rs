@@ -1,13 +1,15 @@
 //! Settings: from the file's text and the command line to values that are valid.
 //!
 //! `spec` reads what was typed, `table` has a row for every setting, `numbers`, `values`, `addresses` and `qnames`
-//! their types, `problem` the messages; `text` hands settings to another process.
-//! [`load`] gives all settings, or every problem at once.
+//! their types, `problem` the messages; `text` hands settings to another process, `budget` divides the memory.
+//! [`load`] gives all settings, or every problem at once; [`load_for_run`] with what the live sensor requires.
 
 pub mod addresses;
+pub mod budget;
 pub mod numbers;
 pub mod problem;
 pub mod qnames;
+mod run;
 pub mod spec;
 pub mod table;
 mod text;
@@ -18,8 +20,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use addresses::{AddressSet, PortSet};
+pub use budget::Budget;
 pub use problem::{Notice, Problem, Problems};
 pub use qnames::NameFilter;
+pub use run::{default_path, load_for_run};
 pub use table::{Command, Empty, Reload, SETTINGS, Setting, Settings};
 pub use values::{CaptureQr, CaptureRd, Compress, Interface, LogLevel, SubmitServer, SyslogPriority, Transport};
 

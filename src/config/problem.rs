@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::budget::TooSmall;
 use super::numbers::Unit;
 use crate::escape::escaped;
 
@@ -136,6 +137,18 @@ impl std::error::Error for Problems {}
 pub enum Fault {
     /// The operating system's reason.
     Unreadable(String),
+    /// There is no such file, and the program cannot go without: the operating system's reason.
+    Missing(String),
+    /// A setting that is required: the line to write.
+    Required(&'static str),
+    /// Neither list of addresses.
+    NoAddresses,
+    /// More than one capture thread where there can be but one.
+    OneThread,
+    /// Metrics for other hosts, though that is off.
+    RemoteMetrics,
+    /// More memory is needed than the limit.
+    Memory(TooSmall),
     /// Bytes that are not UTF-8.
     NotUtf8,
     /// A NUL byte.
@@ -239,6 +252,21 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Unreadable(reason) => write!(f, "cannot be read: {reason}"),
+            Fault::Missing(reason) => {
+                write!(
+                    f,
+                    "cannot be read: {reason}; write it with interface and DNSQR_RES_ADDRS, or name another with -c"
+                )
+            }
+            Fault::Required(line) => write!(f, "not set; write {line}"),
+            Fault::NoAddresses => {
+                f.write_str("neither this nor DNSQR_AUTH_ADDRS is set; write DNSQR_RES_ADDRS=\"ADDRESS, ADDRESS\"")
+            }
+            Fault::OneThread => f.write_str("only Linux shares an interface between threads; write \"1\""),
+            Fault::RemoteMetrics => {
+                f.write_str("other hosts could read it; write 127.0.0.1:PORT, or metrics_allow_remote=\"yes\"")
+            }
+            Fault::Memory(small) => write!(f, "{small}"),
             Fault::NotUtf8 => f.write_str("not UTF-8; write it in UTF-8 or ASCII"),
             Fault::Nul => f.write_str("NUL byte; take it out"),
             Fault::DosLineEnds => f.write_str(r"lines end in CR LF; convert with sed -i 's/\r$//'"),
@@ -330,6 +358,12 @@ pub enum Remark {
     SnapLength(String, String),
     /// Decimal all the same; libnmsg took it for octal.
     LeadingZero(u64),
+    /// A settings file that anybody can write.
+    WorldWritable,
+    /// A settings file that another group can write, by its number.
+    GroupWritable(u32),
+    /// A settings file of another user, by its number.
+    OwnedBy(u32),
 }
 
 impl fmt::Display for Remark {
@@ -339,6 +373,11 @@ impl fmt::Display for Remark {
             Remark::Unused => f.write_str("accepted, unused"),
             Remark::SnapLength(interface, digits) => {
                 write!(f, "snap length {} of {}: accepted, unused", bare(digits), bare(interface))
+            }
+            Remark::WorldWritable => f.write_str("anybody can write it; chmod o-w keeps others out"),
+            Remark::GroupWritable(group) => write!(f, "group {group} can write it; chmod g-w keeps it out"),
+            Remark::OwnedBy(user) => {
+                write!(f, "user {user} owns it and can write it; chown root makes it the system's")
             }
             Remark::LeadingZero(number) => write!(f, "leading zero, taken as decimal {number}"),
         }

@@ -206,3 +206,87 @@ fn the_nearest_name_is_near() {
     assert_eq!(nearest(&"x".repeat(1_000_000)), None);
     assert_eq!((distance("kitten", "sitting"), distance("", "ab"), distance("ab", "")), (3, 2, 2));
 }
+
+/// What `load_for_run` says of a file with this text: notices, or problems.
+fn for_run(text: &str, sets: &[&str]) -> Result<Vec<String>, Vec<String>> {
+    let file = File::new(text);
+    let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+    let name = file.0.display().to_string();
+    let lines = |text: String| text.replace(&name, "FILE").lines().map(str::to_owned).collect::<Vec<_>>();
+    match load_for_run(&file.0, &sets) {
+        Ok((_, notices)) => Ok(notices.iter().flat_map(|notice| lines(notice.to_string())).collect()),
+        Err(problems) => Err(lines(problems.to_string())),
+    }
+}
+
+#[test]
+fn the_sensor_requires_an_interface_and_addresses() {
+    assert_eq!(
+        for_run("interface=\nmaxper=0", &[]).unwrap_err(),
+        [
+            r#"FILE: interface: not set; write interface="eth0""#,
+            r#"FILE: DNSQR_RES_ADDRS: neither this nor DNSQR_AUTH_ADDRS is set; write DNSQR_RES_ADDRS="ADDRESS, ADDRESS""#,
+            r#"FILE:2:8: maxper="0": out of range; write a whole number from 1 to 65536"#,
+        ]
+    );
+    assert!(for_run("interface=lo DNSQR_AUTH_ADDRS=192.0.2.1", &[]).is_ok());
+    assert!(for_run("interface=lo", &["DNSQR_RES_ADDRS=192.0.2.1"]).is_ok());
+    let bad = for_run("interface=a/b DNSQR_RES_ADDRS=x", &[]).unwrap_err();
+    assert_eq!(bad.len(), 2, "what is wrong is not missing as well: {bad:?}");
+}
+
+#[test]
+fn values_that_contradict_each_other_are_refused_where_they_stand() {
+    let required = "interface=lo DNSQR_RES_ADDRS=192.0.2.1\n";
+    let said = |more: &str| for_run(&format!("{required}{more}"), &[]).unwrap_err().concat();
+    assert_eq!(
+        said("memory_ulimit_kbytes=65536"),
+        "FILE:2:22: memory_ulimit_kbytes=\"65536\": too little memory, 65536 kilobytes of it for capture buffers; \
+         write memory_ulimit_kbytes=\"102400\" or capture_buffer_kbytes=\"14336\""
+    );
+    assert!(
+        said("capture_buffer_kbytes=300000").starts_with("FILE:2:23: capture_buffer_kbytes=\"300000\": too little")
+    );
+    let threads = for_run(&format!("{required}capture_threads=2"), &[]);
+    assert_eq!(threads.is_ok(), cfg!(target_os = "linux"), "{threads:?}");
+    assert_eq!(
+        said("metrics_listen=192.0.2.1:9000"),
+        "FILE:2:16: metrics_listen=\"192.0.2.1:9000\": other hosts could read it; write 127.0.0.1:PORT, or \
+         metrics_allow_remote=\"yes\""
+    );
+    for fine in ["metrics_listen=127.0.0.1:9000", "metrics_listen=192.0.2.1:9000 metrics_allow_remote=yes"] {
+        assert_eq!(for_run(&format!("{required}{fine}"), &[]), Ok(vec![]));
+    }
+}
+
+#[test]
+fn a_missing_file_says_what_to_do_and_nothing_that_follows_from_it() {
+    let missing = Path::new("/nonexistent/sie-dns-sensor");
+    let problems = load_for_run(missing, &["maxper=x".into()]).unwrap_err().to_string();
+    assert_eq!(
+        problems,
+        "/nonexistent/sie-dns-sensor: cannot be read: No such file or directory (os error 2); write it with interface \
+         and DNSQR_RES_ADDRS, or name another with -c\n\
+         --set maxper=\"x\": not a whole number; write one from 1 to 65536"
+    );
+    assert_eq!(load_for_run(Path::new("/"), &[]).unwrap_err().iter().count(), 1);
+}
+
+#[test]
+fn a_file_that_others_can_write_is_noticed() {
+    use std::os::unix::fs::PermissionsExt;
+    let file = File::new("interface=lo DNSQR_RES_ADDRS=192.0.2.1");
+    let said = |mode| {
+        std::fs::set_permissions(&file.0, std::fs::Permissions::from_mode(mode)).unwrap();
+        load_for_run(&file.0, &[]).unwrap().1.iter().map(|notice| notice.remark.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(said(0o644), []);
+    assert_eq!(said(0o664), [], "our own group may");
+    assert_eq!(said(0o666), [Remark::WorldWritable]);
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    std::os::unix::fs::chown(&file.0, Some(65_534), Some(65_534)).unwrap();
+    assert_eq!(said(0o664), [Remark::GroupWritable(65_534), Remark::OwnedBy(65_534)]);
+}

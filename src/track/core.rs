@@ -21,8 +21,6 @@ use std::net::IpAddr;
 
 /// Responses that may wait for their query: those of the longest slack at 1 000 a second, which all had to be early.
 const EARLY_MAX: usize = 65_536;
-/// Memory of them.
-pub(super) const EARLY_BYTES: usize = 16 << 20;
 
 /// All that knows of messages, beside reassembly.
 pub(super) struct Core {
@@ -38,8 +36,8 @@ pub(super) struct Core {
     rebuilt: Vec<u8>,
 }
 
-fn early(rules: &Rules) -> Option<Transactions> {
-    rules.slack.map(|timeout| Transactions::new(QueryLimits { queries: EARLY_MAX, bytes: EARLY_BYTES, timeout }))
+fn early(rules: &Rules, bytes: usize) -> Option<Transactions> {
+    rules.slack.map(|timeout| Transactions::new(QueryLimits { queries: EARLY_MAX, bytes, timeout }))
 }
 
 /// A UDP datagram of watched hosts.
@@ -62,9 +60,10 @@ struct Arrived<'a> {
 }
 
 impl Core {
-    pub(super) fn new(rules: Rules, limits: QueryLimits) -> Core {
+    /// Responses that wait for their query have `early_bytes`.
+    pub(super) fn new(rules: Rules, limits: QueryLimits, early_bytes: usize) -> Core {
         Core {
-            early: early(&rules),
+            early: early(&rules, early_bytes),
             rules,
             ledger: Ledger::default(),
             transactions: Transactions::new(limits),
@@ -353,9 +352,9 @@ impl Core {
     }
 
     /// Other rules from here on; nothing waits in `early` if its time is another.
-    pub(super) fn reconfigure(&mut self, rules: Rules, limits: QueryLimits) {
+    pub(super) fn reconfigure(&mut self, rules: Rules, limits: QueryLimits, early_bytes: usize) {
         if self.rules.slack != rules.slack {
-            self.early = early(&rules);
+            self.early = early(&rules, early_bytes);
         }
         self.transactions.limits = limits;
         self.rules = rules;

@@ -1,12 +1,12 @@
 //! Packets that come twice: many mirror ports copy what enters one port and leaves another both times.
 
 use super::keyed;
-use crate::time::Timestamp;
+use crate::{config::budget::DUPLICATES_BYTES, time::Timestamp};
 use foldhash::quality::SeedableRandomState;
 use std::{hash::BuildHasher, time::Duration};
 
-/// Packets remembered; 1 MiB. At 100 000 packets a second it is two thirds of one.
-const SLOTS: usize = 1 << 16;
+/// Packets remembered. At 100 000 packets a second it is two thirds of one.
+const SLOTS: usize = DUPLICATES_BYTES as usize / size_of::<Slot>();
 
 /// The IP packets of the last moment, each as a keyed hash of 64 bits. A packet whose place another one has taken since is
 /// not recognised; one is taken for another by chance once in 2⁶⁴ comparisons. `now` is packet time.

@@ -169,6 +169,8 @@ impl Rules {
 pub struct Limits {
     /// The query table.
     pub queries: QueryLimits,
+    /// Bytes of responses that wait for their query.
+    pub early: usize,
     /// Reassembly of datagrams.
     pub fragments: FragmentLimits,
     /// TCP connections.
@@ -192,7 +194,7 @@ impl Tracker {
             whole: Whole::default(),
             streams: Streams::new(limits.streams),
             duplicates: rules.duplicates.map(Duplicates::new),
-            core: Core::new(rules, limits.queries),
+            core: Core::new(rules, limits.queries, limits.early),
         }
     }
 
@@ -248,7 +250,7 @@ impl Tracker {
         if self.core.rules.duplicates != rules.duplicates {
             self.duplicates = rules.duplicates.map(Duplicates::new);
         }
-        self.core.reconfigure(rules, limits.queries);
+        self.core.reconfigure(rules, limits.queries, limits.early);
         self.fragments.limits = limits.fragments;
         self.streams.limits = limits.streams;
         self.expire(self.core.now, sink);

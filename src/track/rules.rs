@@ -1,13 +1,14 @@
 //! From settings to what is watched, what is left out, and how much memory the tables get.
 
-use super::{Capture, FragmentLimits, Hide, Limits, QueryLimits, Rules, StreamLimits, core::EARLY_BYTES};
-use crate::config::{CaptureQr, CaptureRd, Settings};
+use super::{Capture, FragmentLimits, Hide, Limits, QueryLimits, Rules, StreamLimits};
+use crate::config::{
+    Budget, CaptureQr, CaptureRd, Settings,
+    budget::{CONNECTION_BYTES, EARLY_BYTES, FRAGMENT_BYTES},
+};
 use std::time::Duration;
 
 /// How long the first fragment of a datagram waits for the last; Linux and the BSDs wait as long.
 const FRAGMENT_LIFETIME: Duration = Duration::from_secs(30);
-/// Datagrams in pieces: the largest answers of a second at 20 000 a second.
-const FRAGMENT_BYTES: usize = 32 << 20;
 
 impl Rules {
     /// The rules that `settings` ask for. The RD bit's default is the command's; packets come from so many `sources`, whose
@@ -37,25 +38,56 @@ impl Rules {
 
 impl Limits {
     /// The bounds that `settings` ask for, within the memory limit together: what fragments and streams may not take is the
-    /// query table's. It needs that only when DNSQR_STATE_TABLE_MAX is far above its default.
+    /// query table's. It needs that only when DNSQR_STATE_TABLE_MAX is far above its default. For replay, which has no
+    /// capture buffers and queues.
     pub fn new(settings: &Settings) -> Limits {
-        let memory = usize::try_from(settings.memory_limit).unwrap_or(usize::MAX);
+        let memory = settings.memory_limit;
         let fragments = FRAGMENT_BYTES.min(memory / 8);
-        let streams = usize::try_from(settings.tcp_bytes_max).unwrap_or(usize::MAX).min(memory / 4);
+        let streams = settings.tcp_bytes_max.min(memory / 4);
+        let early = EARLY_BYTES.min(memory / 8);
+        let queries = memory - fragments - streams - settings.pair_slack.map_or(0, |_| early);
         Limits {
             queries: QueryLimits {
                 queries: settings.state_table_max,
-                bytes: memory - fragments - streams - settings.pair_slack.map_or(0, |_| EARLY_BYTES.min(memory / 8)),
+                bytes: size(queries),
                 timeout: settings.query_timeout,
             },
-            fragments: FragmentLimits { bytes: fragments, lifetime: FRAGMENT_LIFETIME },
+            early: size(early),
+            fragments: FragmentLimits { bytes: size(fragments), lifetime: FRAGMENT_LIFETIME },
             streams: StreamLimits {
                 connections: settings.tcp_connections_max,
-                bytes: streams,
+                bytes: size(streams),
                 idle: settings.tcp_idle,
             },
         }
     }
+
+    /// The bounds of one of the sensor's threads: its part of what `settings` ask for, within its part of `budget`. Streams
+    /// that have connections without number keep half their share for data.
+    pub fn of_thread(settings: &Settings, budget: &Budget) -> Limits {
+        let part = |number: usize| number.div_ceil(size(budget.threads()).max(1));
+        let streams = budget.of_thread(budget.streams);
+        let connections = part(settings.tcp_connections_max).min(streams / 2 / size(CONNECTION_BYTES)).max(1);
+        Limits {
+            queries: QueryLimits {
+                queries: part(settings.state_table_max),
+                bytes: budget.of_thread(budget.queries),
+                timeout: settings.query_timeout,
+            },
+            early: budget.of_thread(budget.early),
+            fragments: FragmentLimits { bytes: budget.of_thread(budget.fragments), lifetime: FRAGMENT_LIFETIME },
+            streams: StreamLimits {
+                connections,
+                bytes: streams - connections * size(CONNECTION_BYTES),
+                idle: settings.tcp_idle,
+            },
+        }
+    }
+}
+
+/// A number of bytes as a size in memory.
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -123,8 +155,31 @@ mod tests {
     fn by_default_all_tables_together_stay_within_the_memory_limit() {
         for sets in [&[][..], &["DNSQR_STATE_TABLE_MAX=4000000"]] {
             let settings = settings(sets);
-            let Limits { queries, fragments, streams } = Limits::new(&settings);
+            let Limits { queries, fragments, streams, .. } = Limits::new(&settings);
             assert!(queries.bytes + fragments.bytes + streams.bytes <= settings.memory_limit as usize);
         }
+    }
+
+    #[test]
+    fn threads_share_what_one_would_have() {
+        let settings = settings(&["DNSQR_STATE_TABLE_MAX=10", "pair_slack_ms=2"]);
+        let one = Limits::of_thread(&settings, &Budget::new(&settings, 1, 1).unwrap());
+        assert_eq!((one.queries.queries, one.streams.connections), (10, 16_384));
+        assert_eq!((one.streams.bytes, one.early), (64 << 20, 16 << 20));
+        let budget = Budget::new(&settings, 1, 4).unwrap();
+        let four = Limits::of_thread(&settings, &budget);
+        assert_eq!((four.queries.queries, four.streams.connections), (3, 4096));
+        assert!(4 * four.queries.bytes as u64 <= budget.queries && four.queries.bytes < one.queries.bytes);
+        assert!(4 * four.early as u64 <= budget.early && 4 * four.fragments.bytes as u64 <= budget.fragments);
+    }
+
+    #[test]
+    fn connections_stay_within_the_share_of_streams() {
+        let settings = settings(&["DNSQR_TCP_CONNECTIONS_MAX=100000000"]);
+        let budget = Budget::new(&settings, 1, 1).unwrap();
+        let streams = Limits::of_thread(&settings, &budget).streams;
+        assert!(streams.connections > 16_384 && streams.bytes as u64 >= budget.streams / 2);
+        let all = streams.connections as u64 * CONNECTION_BYTES + streams.bytes as u64;
+        assert!(all <= budget.streams);
     }
 }

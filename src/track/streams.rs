@@ -5,7 +5,7 @@ use super::{
     pool::{Chain, Pool},
     slab::{NONE, Place, Queue, Queued, Slab},
 };
-use crate::{decode::tcp::Segment, time::Timestamp};
+use crate::{config::budget::CONNECTION_BYTES, decode::tcp::Segment, time::Timestamp};
 use hashbrown::{HashTable, hash_table::Entry as Slot};
 use std::{
     hash::{BuildHasher, RandomState},
@@ -53,6 +53,9 @@ pub(super) struct Streams {
     message: Vec<u8>,
     piece: Vec<u8>,
 }
+
+/// With its numbers in the free list and the index.
+const _: () = assert!(size_of::<Connection>() + 2 * size_of::<u32>() + 2 <= CONNECTION_BYTES as usize);
 
 #[derive(Clone, Copy)]
 struct Connection {
