@@ -1,1 +1,4 @@
 //! What the operating system offers and no crate wraps safely. All `unsafe` is below here.
+#![allow(unsafe_code)]
+
+pub(crate) mod time_status;
