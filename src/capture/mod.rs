@@ -1,4 +1,4 @@
-//! Frames in: from savefiles, one after the other or merged by time.
+//! Frames in: from savefiles, one after the other or merged by time, and from interfaces.
 
 use crate::time::Timestamp;
 
@@ -7,6 +7,7 @@ mod error;
 mod input;
 mod interface;
 mod link_type;
+pub mod live;
 mod merge;
 mod pcap;
 mod pcapng;
