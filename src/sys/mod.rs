@@ -2,3 +2,6 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod time_status;
+#[cfg(target_os = "linux")]
+pub mod packet_socket;
+pub mod pcap;

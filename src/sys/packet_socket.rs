@@ -1,0 +1,69 @@
+//! Packet sockets (packet(7)): filters and fanout groups, which libpcap does not offer as we need them.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use libc::{c_int, c_void, sock_filter, sock_fprog, socklen_t};
+use pcap::BpfProgram;
+
+/// PACKET_FANOUT of linux/if_packet.h.
+const PACKET_FANOUT: c_int = 18;
+/// PACKET_FANOUT_DATA.
+const PACKET_FANOUT_DATA: c_int = 22;
+/// PACKET_FANOUT_CBPF: the member is what a program returns, modulo their number.
+const FANOUT_BY_PROGRAM: u32 = 6 << 16;
+/// PACKET_FANOUT_FLAG_UNIQUEID: the kernel chooses a group id that no other process uses (Linux 4.12).
+const FANOUT_NEW_ID: u32 = 0x2000 << 16;
+
+/// Sets the filter of a socket; the packets that come meanwhile go by the old or the new one.
+pub fn attach_filter(socket: impl AsFd, program: &BpfProgram) -> io::Result<()> {
+    let instructions = program.get_instructions();
+    // SAFETY: BpfInstruction is transparent over libpcap's struct bpf_insn, which has the fields and layout of struct
+    // sock_filter (u16, u8, u8, u32), and the slice lives as long as the program is borrowed.
+    let instructions = unsafe { std::slice::from_raw_parts(instructions.as_ptr().cast(), instructions.len()) };
+    attach(socket, instructions)
+}
+
+/// Sets the filter of a socket so that nothing comes through.
+pub fn attach_reject_all(socket: impl AsFd) -> io::Result<()> {
+    attach(socket, &[sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 }])
+}
+
+fn attach(socket: impl AsFd, instructions: &[sock_filter]) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program(instructions)?)
+}
+
+/// Makes a group that the socket is the first member of, and that goes by what `instructions` return; its id.
+pub fn new_fanout(socket: impl AsFd, instructions: &[sock_filter]) -> io::Result<u16> {
+    set_option(&socket, libc::SOL_PACKET, PACKET_FANOUT, &(FANOUT_BY_PROGRAM | FANOUT_NEW_ID))?;
+    set_option(&socket, libc::SOL_PACKET, PACKET_FANOUT_DATA, &program(instructions)?)?;
+    let mut joined: u32 = 0;
+    let mut len = size_of::<u32>() as socklen_t;
+    // SAFETY: the option is an int, and value and length are ours.
+    let result = unsafe {
+        let value = (&raw mut joined).cast::<c_void>();
+        libc::getsockopt(socket.as_fd().as_raw_fd(), libc::SOL_PACKET, PACKET_FANOUT, value, &raw mut len)
+    };
+    if result == 0 { Ok((joined & 0xffff) as u16) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Makes the socket the next member of a group.
+pub fn join_fanout(socket: impl AsFd, group: u16) -> io::Result<()> {
+    set_option(socket, libc::SOL_PACKET, PACKET_FANOUT, &(FANOUT_BY_PROGRAM | u32::from(group)))
+}
+
+fn program(instructions: &[sock_filter]) -> io::Result<sock_fprog> {
+    let len = u16::try_from(instructions.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    // The kernel only reads what the pointer shows; C has no way to say so.
+    Ok(sock_fprog { len, filter: instructions.as_ptr().cast_mut() })
+}
+
+fn set_option<T>(socket: impl AsFd, level: c_int, option: c_int, value: &T) -> io::Result<()> {
+    let len = size_of::<T>() as socklen_t;
+    // SAFETY: `value` lives through the call and is `len` bytes long; the kernel copies what it needs.
+    let result = unsafe {
+        let value = std::ptr::from_ref(value).cast::<c_void>();
+        libc::setsockopt(socket.as_fd().as_raw_fd(), level, option, value, len)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
