@@ -47,6 +47,11 @@ impl Timestamp {
         Timestamp(self.0.saturating_add_signed(nanoseconds))
     }
 
+    /// The moment so long before.
+    pub fn before(self, earlier: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_sub(u64::try_from(earlier.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// How long ago `earlier` was; zero when it lies ahead (packets of a capture may be out of order).
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

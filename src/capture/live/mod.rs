@@ -1,11 +1,162 @@
-//! Frames from interfaces.
+//! Frames from interfaces: what one capture thread reads.
 
 mod error;
 mod fanout;
 mod filter;
+mod holdback;
 mod ring;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 pub use error::{FilterError, OpenError, OpenFault, ReadError};
 pub use fanout::open;
 pub use filter::{CompileError, Filter, Form, Program, Why};
 pub use ring::{BLOCK_TIMEOUT, Options, Ring};
+
+use super::{Frame, LinkType};
+use crate::stats;
+use crate::time::Timestamp;
+use holdback::Holdback;
+
+/// Something frames are read from.
+pub trait Source {
+    /// What its frames start with.
+    fn link_type(&self) -> LinkType;
+
+    /// Gives the frames that are there, at most `max`, without waiting. When they were fewer, it is empty.
+    fn read(&mut self, max: usize, each: impl FnMut(&Frame)) -> Result<usize, ReadError>;
+}
+
+impl Source for Ring {
+    fn link_type(&self) -> LinkType {
+        Ring::link_type(self)
+    }
+
+    #[inline]
+    fn read(&mut self, max: usize, each: impl FnMut(&Frame)) -> Result<usize, ReadError> {
+        Ring::read(self, max, each)
+    }
+}
+
+/// What one thread captures from. Frames of one interface go straight through, borrowed from its ring; those of several
+/// are copied once and wait up to 200 ms for older ones of the others.
+pub struct Live<S = Ring> {
+    /// `None` once one has failed.
+    sources: Vec<Option<S>>,
+    /// With several sources.
+    holdback: Option<Holdback>,
+    /// What the kernel counted for sources that failed since.
+    gone: stats::Kernel,
+}
+
+/// What came of reading.
+#[derive(Debug)]
+pub struct Turn {
+    /// Frames given.
+    pub frames: usize,
+    /// Sources that cannot be read any more, told once: their place in the list, and why. The others go on.
+    pub failed: Vec<(usize, ReadError)>,
+}
+
+impl<S: Source> Live<S> {
+    /// Reads from these. Frames that wait for others take up to `holdback_bytes`, but room for the largest frame.
+    pub fn new(sources: Vec<S>, holdback_bytes: usize) -> Live<S> {
+        let several = sources.len() > 1;
+        let holdback = several.then(|| Holdback::new(sources.iter().map(S::link_type), holdback_bytes));
+        Live { sources: sources.into_iter().map(Some).collect(), holdback, gone: stats::Kernel::default() }
+    }
+
+    /// The sources, in the order they were given; `None` for those that failed.
+    pub fn sources(&mut self) -> impl Iterator<Item = Option<&mut S>> {
+        self.sources.iter_mut().map(Option::as_mut)
+    }
+
+    /// Frames that left out of order because more came than can be held back.
+    pub fn released_early(&self) -> u64 {
+        self.holdback.as_ref().map_or(0, |holdback| holdback.early)
+    }
+
+    /// Gives all frames that wait, in order: the end.
+    pub fn flush(&mut self, mut each: impl FnMut(&Frame)) -> usize {
+        self.holdback.as_mut().map_or(0, |holdback| holdback.flush(&mut each))
+    }
+
+    /// Reads at most `max` frames of each source, and gives those whose turn it is. `now` is the wall clock's time before
+    /// the call. `drop_source` is told of a source before it goes.
+    fn read_with(
+        &mut self,
+        now: Timestamp,
+        max: usize,
+        mut each: impl FnMut(&Frame),
+        mut drop_source: impl FnMut(&mut stats::Kernel, S),
+    ) -> Turn {
+        let mut turn = Turn { frames: 0, failed: Vec::new() };
+        let Live { sources, holdback, gone } = self;
+        for (index, slot) in sources.iter_mut().enumerate() {
+            let Some(source) = slot else { continue };
+            let mut left = 0;
+            let read = match holdback {
+                None => source.read(max, &mut each).inspect(|frames| left = *frames),
+                Some(holdback) => source.read(max, |frame| left += holdback.push(index, frame, &mut each)),
+            };
+            turn.frames += left;
+            match (read, &mut *holdback) {
+                (Ok(frames), Some(holdback)) if frames < max => holdback.idle(index, now),
+                (Ok(_), _) => (),
+                (Err(error), holdback) => {
+                    turn.failed.push((index, error));
+                    holdback.iter_mut().for_each(|holdback| holdback.end(index));
+                    slot.take().into_iter().for_each(|source| drop_source(gone, source));
+                }
+            }
+        }
+        if let Some(holdback) = holdback {
+            turn.frames += holdback.release(now, &mut each);
+        }
+        turn
+    }
+}
+
+impl Live {
+    /// Waits until there are packets to read, or something to read at one of the `others`, but not longer than `timeout`,
+    /// and 100 ms: some kernels do not wake who waits, and frames that wait for others must go on. True when it is one of
+    /// the `others`. [`Live::read`] is due in every case.
+    pub fn wait(&self, timeout: Duration, others: &[BorrowedFd]) -> io::Result<bool> {
+        let timeout = PollTimeout::try_from(timeout.min(BLOCK_TIMEOUT)).unwrap_or(PollTimeout::ZERO);
+        let rings = self.sources.iter().flatten().map(Ring::as_fd);
+        let all = others.iter().copied().chain(rings);
+        let mut waited: Vec<PollFd> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match poll(&mut waited, timeout) {
+            Ok(_) => Ok(waited.iter().take(others.len()).any(|fd| fd.any().unwrap_or(true))),
+            Err(Errno::EINTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads at most `max` frames of each ring, without waiting, and gives those whose turn it is. `now` is the wall
+    /// clock's time before the call.
+    #[inline]
+    pub fn read(&mut self, now: Timestamp, max: usize, each: impl FnMut(&Frame)) -> Turn {
+        self.read_with(now, max, each, |gone, mut ring| add(gone, &ring.statistics()))
+    }
+
+    /// What the kernel counted since the last call.
+    pub fn statistics(&mut self) -> stats::Kernel {
+        let mut kernel = std::mem::take(&mut self.gone);
+        self.sources.iter_mut().flatten().for_each(|ring| add(&mut kernel, &ring.statistics()));
+        kernel
+    }
+}
+
+fn add(sum: &mut stats::Kernel, more: &stats::Kernel) {
+    sum.received += more.received;
+    sum.dropped += more.dropped;
+    sum.interface_dropped += more.interface_dropped;
+}
