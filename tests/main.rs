@@ -4,6 +4,7 @@ mod build;
 mod cli;
 mod clock;
 mod encoding;
+mod filter;
 mod floods;
 mod fragments;
 mod hiding;
