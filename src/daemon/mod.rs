@@ -4,6 +4,7 @@ mod clock;
 pub mod log;
 pub mod notify;
 mod synchronised;
+pub mod page;
 
 pub use clock::SystemClock;
 pub use log::Log;

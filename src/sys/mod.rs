@@ -5,3 +5,4 @@ pub(crate) mod time_status;
 #[cfg(target_os = "linux")]
 pub mod packet_socket;
 pub mod pcap;
+pub(crate) mod shared;
