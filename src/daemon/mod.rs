@@ -5,6 +5,7 @@ pub mod log;
 pub mod notify;
 mod synchronised;
 pub mod page;
+pub mod pidfile;
 
 pub use clock::SystemClock;
 pub use log::Log;
