@@ -4,8 +4,11 @@ mod clock;
 pub mod log;
 pub mod notify;
 mod synchronised;
+pub mod directories;
 pub mod page;
 pub mod pidfile;
+pub mod privileges;
+pub mod users;
 
 pub use clock::SystemClock;
 pub use log::Log;

@@ -5,4 +5,6 @@ pub(crate) mod time_status;
 #[cfg(target_os = "linux")]
 pub mod packet_socket;
 pub mod pcap;
+#[cfg(target_os = "freebsd")]
+pub(crate) mod freebsd;
 pub(crate) mod shared;
