@@ -20,6 +20,11 @@ impl Buffer {
         self.len
     }
 
+    /// How many bytes it holds memory for.
+    pub(super) fn room(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(super) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }

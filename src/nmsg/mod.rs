@@ -24,6 +24,8 @@ use std::borrow::Cow;
 pub const VENDOR_BASE: u32 = 1;
 /// Message type of dnsqr within [`VENDOR_BASE`].
 pub const MSGTYPE_DNSQR: u32 = 9;
+/// Message type of encode within [`VENDOR_BASE`]: a text in some other encoding.
+pub const MSGTYPE_ENCODE: u32 = 11;
 
 /// One record of a container (`NmsgPayload`), its message still encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]

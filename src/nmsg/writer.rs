@@ -1,7 +1,7 @@
 //! Containers of a file: filled, closed, compressed, written.
 
 use super::{
-    MSGTYPE_DNSQR, VENDOR_BASE,
+    MSGTYPE_DNSQR, MSGTYPE_ENCODE, VENDOR_BASE,
     buffer::Buffer,
     container::{FLAG_ZLIB, HEADER_LEN, MAGIC, VERSION, WRITE_MAX, checksum},
     encode,
@@ -19,6 +19,8 @@ const SLACK: usize = 32;
 /// A payload checksum in the container: a tag and the longest varint of 32 bits.
 const CHECKSUM_LEN: usize = 1 + 5;
 
+/// `Encode.type` of a JSON text.
+const JSON: u64 = 1;
 /// Room in a container for the payload that turns out to be one too many; longer ones make it grow.
 const OVERHANG: usize = 1 << 16;
 
@@ -71,7 +73,7 @@ impl Builder {
         let start = self.bytes.len();
         self.bytes.tag_of_bytes(1);
         self.bytes.skip(2);
-        self.payload_fields(time);
+        self.payload_fields(MSGTYPE_DNSQR, time);
         self.bytes.tag_of_bytes(5);
         self.bytes.skip(2);
         let message = self.bytes.len();
@@ -88,9 +90,31 @@ impl Builder {
         }
     }
 
-    fn payload_fields(&mut self, time: Timestamp) {
+    /// Adds a payload of base/encode: a JSON text, for readers that know nothing of us. It is not refused for its length;
+    /// it is meant for a container of its own.
+    pub fn push_json(&mut self, time: Timestamp, json: &str) {
+        let start = self.bytes.len();
+        self.bytes.varint(1, JSON);
+        self.bytes.bytes(2, json.as_bytes());
+        let message = self.bytes.since(start).to_vec();
+        self.bytes.truncate(start);
+        self.payload_fields(MSGTYPE_ENCODE, time);
+        self.bytes.bytes(5, &message);
+        let payload = self.bytes.since(start).to_vec();
+        self.bytes.truncate(start);
+        self.bytes.bytes(1, &payload);
+        self.checksums.push(checksum(&message));
+    }
+
+    /// Memory it holds, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.room() + self.checksums.capacity() * size_of::<u32>()
+    }
+
+    #[inline]
+    fn payload_fields(&mut self, msgtype: u32, time: Timestamp) {
         self.bytes.varint(1, VENDOR_BASE.into());
-        self.bytes.varint(2, MSGTYPE_DNSQR.into());
+        self.bytes.varint(2, msgtype.into());
         self.bytes.varint(3, time.seconds());
         self.bytes.fixed32(4, time.subsec_nanos());
     }
@@ -101,7 +125,7 @@ impl Builder {
         let encoded = self.bytes.since(message).to_vec();
         let fields = start + 1 + 2;
         self.bytes.truncate(fields);
-        self.payload_fields(time);
+        self.payload_fields(MSGTYPE_DNSQR, time);
         self.bytes.length(5, encoded.len());
         let head = self.bytes.since(fields).to_vec();
         self.bytes.truncate(start);

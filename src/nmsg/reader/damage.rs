@@ -104,6 +104,20 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// Where it is: for a container, where that begins.
+    pub fn offset(&self) -> u64 {
+        match *self {
+            ReadError::Io { offset, .. }
+            | ReadError::NotContainer { offset, .. }
+            | ReadError::TooLong { offset, .. }
+            | ReadError::Cut { offset }
+            | ReadError::Malformed { offset, .. }
+            | ReadError::Checksum { offset, .. } => offset,
+        }
+    }
+}
+
 impl std::fmt::Display for ReadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
