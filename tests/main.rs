@@ -17,5 +17,6 @@ mod read;
 mod reconfigure;
 mod regression;
 mod replay;
+mod spool;
 mod streams;
 mod synthetic;

@@ -8,3 +8,6 @@ pub mod pcap;
 #[cfg(target_os = "freebsd")]
 pub(crate) mod freebsd;
 pub(crate) mod shared;
+
+pub(crate) mod host;
+pub(crate) mod priority;
