@@ -23,6 +23,8 @@ mod queue;
 mod recover;
 mod room;
 mod schedule;
+mod sort;
+mod trim;
 mod writer;
 
 pub use event::{Event, Reason};
@@ -30,6 +32,8 @@ pub use feeder::Feeder;
 pub use names::host_name;
 pub use queue::CONTAINER_BYTES;
 pub use recover::recover;
+pub use sort::{Counts, Note, Rules, Sorter};
+pub use trim::Limits;
 pub use writer::Output;
 
 use crate::{config::Compress, time::Clock};

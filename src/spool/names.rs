@@ -44,6 +44,17 @@ pub(super) fn of_part(name: &str) -> Option<(&str, Timestamp)> {
     of_stem(name.strip_prefix('.')?.strip_suffix(PART)?)
 }
 
+/// Host and time of a published file, if `name` is a published file's.
+pub(super) fn of_published(name: &str) -> Option<(&str, Timestamp)> {
+    of_stem(name.strip_suffix(PUBLISHED)?)
+}
+
+/// Whether a published name is one that we could have made: nothing in it that means something to a shell or a terminal.
+pub(super) fn is_plain(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    name.ends_with(PUBLISHED) && !name.starts_with(['.', '-']) && name.bytes().all(allowed)
+}
+
 fn of_stem(stem: &str) -> Option<(&str, Timestamp)> {
     let mut parts = stem.rsplitn(5, '.');
     let mut digits = |len| parts.next().filter(|p| p.len() >= len && p.bytes().all(|b| b.is_ascii_digit()));
@@ -113,6 +124,7 @@ mod tests {
         assert_eq!(part("ns.example.net", time), ".ns.example.net.20231114.2213.1700000000.000000042.part");
         assert_eq!(published("ns.example.net", time), "ns.example.net.20231114.2213.1700000000.000000042.nmsg");
         assert_eq!(of_part(&part("ns.example.net", time)), Some(("ns.example.net", time)));
+        assert_eq!(of_published(&published("h", time)), Some(("h", time)));
     }
 
     #[test]
@@ -126,7 +138,7 @@ mod tests {
             "h.20231114.2213.1700000000.1000000000",
             "h.20231114.2213.1700000000.+00000042",
         ] {
-            assert_eq!(of_part(&format!(".{name}.part")), None, "{name}");
+            assert_eq!(of_published(&format!("{name}.nmsg")), None, "{name}");
         }
         assert_eq!(of_part("h.20231114.2213.1700000000.000000042.part"), None);
     }

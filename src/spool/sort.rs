@@ -1,0 +1,450 @@
+//! Published files on their way: to the archive, to where they wait for the upload, or away.
+
+use super::{
+    directory::is_same,
+    names,
+    trim::{self, Limits},
+};
+use crate::{escape::escaped, time::Timestamp};
+use std::{
+    collections::HashSet,
+    fmt::{self, Display, Formatter},
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+/// What becomes of published files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rules {
+    /// They are kept in `archive/CHANNEL`.
+    pub archive: bool,
+    /// They wait in `waiting/CHANNEL`; else they are deleted here.
+    pub upload: bool,
+    /// Of `waiting/CHANNEL`.
+    pub waiting_limits: Limits,
+    /// Of `archive/CHANNEL`.
+    pub archive_limits: Limits,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Files linked into the archive.
+    pub archived: u64,
+    /// Files moved to where they wait.
+    pub moved: u64,
+    /// Files deleted because they are not uploaded.
+    pub deleted: u64,
+    /// Files that waited for too long, or were too many.
+    pub overflowed: u64,
+    /// Files that the archive no longer holds.
+    pub trimmed: u64,
+}
+
+/// What there is to say. Its text is a log line.
+#[derive(Debug)]
+pub enum Note {
+    /// A file whose name or kind is not one of ours. Said once.
+    LeftAlone(PathBuf),
+    /// There is too much that waits for the upload.
+    Overflow(PathBuf),
+    /// The archive is full, or this too old for it.
+    Trimmed(PathBuf),
+    /// Something did not work. Said once for each path until it works.
+    Failed {
+        /// What: a verb.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl Display for Note {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::LeftAlone(path) => write!(f, "{} is not a file of the sensor's; left alone", escaped(path)),
+            Note::Overflow(path) => write!(f, "spool overflow, removing {}", escaped(path)),
+            Note::Trimmed(path) => write!(f, "archive overflow, removing {}", escaped(path)),
+            Note::Failed { doing, path, error } => write!(f, "cannot {doing} {}: {error}", escaped(path)),
+        }
+    }
+}
+
+/// Sorts what is published. It keeps no state that matters: whatever moment it is killed at, every file is still there
+/// under one of its names, and the next [`Sorter::scan`] finishes.
+pub struct Sorter {
+    new: PathBuf,
+    waiting: PathBuf,
+    archive: PathBuf,
+    /// They may be others after a reload.
+    pub rules: Rules,
+    /// What was complained about, so that it is not again; only paths that still give cause.
+    complaints: HashSet<PathBuf>,
+}
+
+/// One scan.
+#[derive(Default)]
+struct Scan {
+    counts: Counts,
+    notes: Vec<Note>,
+    complaints: HashSet<PathBuf>,
+}
+
+impl Sorter {
+    /// For the files of a channel below `spool`.
+    pub fn new(spool: &Path, channel: &str, rules: Rules) -> Sorter {
+        let below = |directory: &str| spool.join(directory).join(channel);
+        let (new, waiting, archive) = (below("new"), below("waiting"), below("archive"));
+        Sorter { new, waiting, archive, rules, complaints: HashSet::new() }
+    }
+
+    /// Deals with all that is published now, in the order of the names, and keeps the limits.
+    ///
+    /// First everything is linked into the archive and that is made to last; only then do files leave `new/`. A file that
+    /// cannot be archived is uploaded nevertheless, but not deleted.
+    pub fn scan(&mut self, now: Timestamp) -> (Counts, Vec<Note>) {
+        let mut scan = Scan::default();
+        let names = self.published(&mut scan);
+        let is_archived = match self.rules.archive {
+            true => self.archive(&names, &mut scan),
+            false => HashSet::new(),
+        };
+        let mut has_left = false;
+        for name in &names {
+            let may_delete = !self.rules.archive || is_archived.contains(name.as_str());
+            has_left |= match self.rules.upload {
+                true => self.wait(name, &mut scan),
+                false => may_delete && self.delete(name, &mut scan),
+            };
+        }
+        if has_left {
+            if self.rules.upload {
+                scan.sync(&self.waiting);
+            }
+            scan.sync(&self.new);
+        }
+        self.trim(now, &mut scan);
+        let news = |note: &Note| note.path().is_none_or(|path| !self.complaints.contains(path));
+        let notes = scan.notes.into_iter().filter(news).collect();
+        self.complaints = scan.complaints;
+        (scan.counts, notes)
+    }
+
+    /// Names of published files, sorted.
+    fn published(&self, scan: &mut Scan) -> Vec<String> {
+        let entries = match fs::read_dir(&self.new) {
+            Ok(entries) => entries,
+            Err(error) => {
+                scan.failed("list", &self.new, error);
+                return Vec::new();
+            }
+        };
+        let mut names = Vec::new();
+        for entry in entries.filter_map(Result::ok) {
+            let bytes = entry.file_name().into_encoded_bytes();
+            if bytes.starts_with(b".") || !bytes.ends_with(b".nmsg") {
+                continue;
+            }
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            match entry.file_name().into_string() {
+                Ok(name) if is_file && names::is_plain(&name) => names.push(name),
+                _ => scan.complain(Note::LeftAlone(entry.path())),
+            }
+        }
+        names.sort();
+        names
+    }
+
+    /// Links files into the archive; those that are there to stay.
+    fn archive<'n>(&self, names: &'n [String], scan: &mut Scan) -> HashSet<&'n str> {
+        let mut archived = HashSet::new();
+        for name in names {
+            match link(&self.new.join(name), &self.archive, name) {
+                Ok(is_new) => {
+                    scan.counts.archived += u64::from(is_new);
+                    archived.insert(name.as_str());
+                }
+                Err(error) => scan.failed("archive", &self.new.join(name), error),
+            }
+        }
+        // A link of an earlier scan, which was perhaps killed, is made to last too.
+        match archived.is_empty() || scan.sync(&self.archive) {
+            true => archived,
+            false => HashSet::new(),
+        }
+    }
+
+    /// Moves a file to where it waits.
+    fn wait(&self, name: &str, scan: &mut Scan) -> bool {
+        let from = self.new.join(name);
+        let free = candidates(name).find(|name| self.waiting.join(name).symlink_metadata().is_err());
+        let moved = free.ok_or_else(|| io::ErrorKind::AlreadyExists.into());
+        match moved.and_then(|free| fs::rename(&from, self.waiting.join(free))) {
+            Ok(()) => {
+                scan.counts.moved += 1;
+                true
+            }
+            Err(error) => {
+                scan.failed("move", &from, error);
+                false
+            }
+        }
+    }
+
+    fn delete(&self, name: &str, scan: &mut Scan) -> bool {
+        let path = self.new.join(name);
+        match fs::remove_file(&path) {
+            Ok(()) => {
+                scan.counts.deleted += 1;
+                true
+            }
+            Err(error) => {
+                scan.failed("delete", &path, error);
+                false
+            }
+        }
+    }
+
+    fn trim(&self, now: Timestamp, scan: &mut Scan) {
+        let Rules { waiting_limits, archive_limits, .. } = self.rules;
+        for (directory, limits, is_waiting) in
+            [(&self.waiting, waiting_limits, true), (&self.archive, archive_limits, false)]
+        {
+            let removed = |path: PathBuf, _, result| match result {
+                Err(error) => scan.failed("remove", &path, error),
+                Ok(()) if is_waiting => {
+                    scan.counts.overflowed += 1;
+                    scan.notes.push(Note::Overflow(path));
+                }
+                Ok(()) => {
+                    scan.counts.trimmed += 1;
+                    scan.notes.push(Note::Trimmed(path));
+                }
+            };
+            match trim::trim(directory, limits, now, removed) {
+                // Without an archive there is none to trim.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => scan.failed("list", directory, error),
+                Ok(()) => {}
+            }
+        }
+    }
+}
+
+impl Scan {
+    fn failed(&mut self, doing: &'static str, path: &Path, error: io::Error) {
+        self.complain(Note::Failed { doing, path: path.to_owned(), error });
+    }
+
+    fn complain(&mut self, note: Note) {
+        self.complaints.extend(note.path().map(Path::to_owned));
+        self.notes.push(note);
+    }
+
+    /// Makes links and renames last.
+    fn sync(&mut self, directory: &Path) -> bool {
+        let result = File::open(directory).and_then(|directory| directory.sync_all());
+        result.map_err(|error| self.failed("sync", directory, error)).is_ok()
+    }
+}
+
+impl Note {
+    /// Of a complaint, which is made once for a path.
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Note::LeftAlone(path) | Note::Failed { path, .. } => Some(path),
+            Note::Overflow(_) | Note::Trimmed(_) => None,
+        }
+    }
+}
+
+/// Links `file` into `directory` unless it is there; whether it was not. Another file of the name is left in peace: this
+/// one gets the next free nanosecond.
+fn link(file: &Path, directory: &Path, name: &str) -> io::Result<bool> {
+    for name in candidates(name) {
+        let link = directory.join(name);
+        match fs::hard_link(file, &link) {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Err(_) if is_same(&link.symlink_metadata()?, &file.symlink_metadata()?) => return Ok(false),
+            Err(_) => {}
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// The names a file may get: its own, and if it has a time in it, the nanoseconds after that.
+fn candidates(name: &str) -> impl Iterator<Item = String> {
+    let later = names::of_published(name)
+        .into_iter()
+        .flat_map(|(host, time)| names::from(time).skip(1).map(move |time| names::published(host, time)));
+    std::iter::once(name.to_owned()).chain(later)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::part::tests::Scratch;
+    use std::{os::unix::fs::MetadataExt, time::Duration};
+
+    const NOW: Timestamp = Timestamp::from_nanos(1_700_000_000_000_000_000);
+
+    fn spool() -> Scratch {
+        let scratch = Scratch::new();
+        for directory in ["new/c", "waiting/c", "archive/c"] {
+            fs::create_dir_all(scratch.0.join(directory)).unwrap();
+        }
+        scratch
+    }
+
+    fn name(number: u64) -> String {
+        names::published("h", NOW + Duration::from_secs(number))
+    }
+
+    fn put(spool: &Scratch, directory: &str, name: &str, content: &str) {
+        fs::write(spool.0.join(directory).join(name), content).unwrap();
+    }
+
+    fn list(spool: &Scratch, directory: &str) -> Vec<String> {
+        let entries = fs::read_dir(spool.0.join(directory)).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn rules(archive: bool, upload: bool) -> Rules {
+        Rules { archive, upload, ..Rules::default() }
+    }
+
+    #[test]
+    fn files_go_where_the_rules_say() {
+        for (archive, upload) in [(false, false), (false, true), (true, false), (true, true)] {
+            let spool = spool();
+            put(&spool, "new/c", &name(1), "one");
+            put(&spool, "new/c", &name(2), "two");
+            put(&spool, "new/c", ".h.part", "hidden");
+            let (counts, notes) = Sorter::new(&spool.0, "c", rules(archive, upload)).scan(NOW);
+            assert!(notes.is_empty(), "{notes:?}");
+            let both = vec![name(1), name(2)];
+            assert_eq!(list(&spool, "new/c"), [".h.part"]);
+            assert_eq!(list(&spool, "archive/c"), if archive { both.clone() } else { vec![] });
+            assert_eq!(list(&spool, "waiting/c"), if upload { both } else { vec![] });
+            let expected = Counts {
+                archived: if archive { 2 } else { 0 },
+                moved: if upload { 2 } else { 0 },
+                deleted: if upload { 0 } else { 2 },
+                ..Counts::default()
+            };
+            assert_eq!(counts, expected);
+        }
+    }
+
+    #[test]
+    fn after_a_kill_at_any_step_the_next_scan_finishes() {
+        // The states that linking, moving and their syncs leave behind.
+        for step in 0..3 {
+            let spool = spool();
+            put(&spool, "new/c", &name(1), "one");
+            let (new, archive) = (spool.0.join("new/c").join(name(1)), spool.0.join("archive/c").join(name(1)));
+            if step >= 1 {
+                fs::hard_link(&new, archive).unwrap();
+            }
+            if step >= 2 {
+                fs::rename(&new, spool.0.join("waiting/c").join(name(1))).unwrap();
+            }
+            let (_, notes) = Sorter::new(&spool.0, "c", rules(true, true)).scan(NOW);
+            assert!(notes.is_empty());
+            for directory in ["waiting/c", "archive/c"] {
+                assert_eq!(list(&spool, directory), [name(1)], "{step}");
+            }
+            assert!(list(&spool, "new/c").is_empty());
+        }
+    }
+
+    #[test]
+    fn another_file_of_the_name_is_never_replaced() {
+        let spool = spool();
+        let later = names::published("h", NOW + Duration::from_nanos(1_000_000_001));
+        for directory in ["waiting/c", "archive/c"] {
+            put(&spool, directory, &name(1), "another");
+        }
+        put(&spool, "new/c", &name(1), "one");
+        put(&spool, "new/c", "timeless.nmsg", "two");
+        put(&spool, "archive/c", "timeless.nmsg", "another");
+        put(&spool, "waiting/c", "timeless.nmsg", "another");
+        // Killed between the link and the rename: the link of the later name is found again.
+        let new = spool.0.join("new/c").join(name(1));
+        fs::hard_link(&new, spool.0.join("archive/c").join(&later)).unwrap();
+        let mut sorter = Sorter::new(&spool.0, "c", rules(true, true));
+        let (_, notes) = sorter.scan(NOW);
+        assert_eq!(notes.len(), 2, "{notes:?}"); // the one without a time
+        for directory in ["waiting/c", "archive/c"] {
+            assert_eq!(list(&spool, directory), [name(1), later.clone(), "timeless.nmsg".into()]);
+            let content = |name: &str| fs::read_to_string(spool.0.join(directory).join(name)).unwrap();
+            assert_eq!((content(&name(1)).as_str(), content(&later).as_str()), ("another", "one"));
+        }
+        assert_eq!(list(&spool, "new/c"), ["timeless.nmsg"]);
+        assert!(sorter.scan(NOW).1.is_empty());
+    }
+
+    #[test]
+    fn strange_names_and_kinds_are_left_alone_and_said_once() {
+        let spool = spool();
+        put(&spool, "new/c", "a b.nmsg", "");
+        put(&spool, "new/c", "\u{1b}[2J.nmsg", "");
+        fs::create_dir(spool.0.join("new/c/directory.nmsg")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", spool.0.join("new/c/link.nmsg")).unwrap();
+        let mut sorter = Sorter::new(&spool.0, "c", rules(true, true));
+        let (counts, notes) = sorter.scan(NOW);
+        assert_eq!((counts, notes.len()), (Counts::default(), 4));
+        assert!(notes.iter().all(|note| !note.to_string().contains('\u{1b}')));
+        assert!(sorter.scan(NOW).1.is_empty());
+        assert_eq!(list(&spool, "new/c").len(), 4);
+        // What has gone and come back is news.
+        fs::remove_file(spool.0.join("new/c/a b.nmsg")).unwrap();
+        sorter.scan(NOW);
+        put(&spool, "new/c", "a b.nmsg", "");
+        assert_eq!(sorter.scan(NOW).1.len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_archived_is_uploaded_but_not_deleted() {
+        for upload in [true, false] {
+            let spool = spool();
+            fs::remove_dir(spool.0.join("archive/c")).unwrap();
+            put(&spool, "new/c", &name(1), "one");
+            let mut sorter = Sorter::new(&spool.0, "c", rules(true, upload));
+            let (counts, notes) = sorter.scan(NOW);
+            assert!(notes[0].to_string().starts_with("cannot archive "), "{}", notes[0]);
+            assert_eq!((counts.moved, counts.deleted), (u64::from(upload), 0));
+            let place = if upload { "waiting/c" } else { "new/c" };
+            assert_eq!(list(&spool, place), [name(1)]);
+        }
+    }
+
+    #[test]
+    fn an_archived_file_is_the_same_file() {
+        let spool = spool();
+        put(&spool, "new/c", &name(1), "one");
+        Sorter::new(&spool.0, "c", rules(true, true)).scan(NOW);
+        assert_eq!(fs::metadata(spool.0.join("archive/c").join(name(1))).unwrap().nlink(), 2);
+    }
+
+    #[test]
+    fn what_waits_is_limited_and_every_removal_said() {
+        let spool = spool();
+        for number in 0..4 {
+            put(&spool, "new/c", &name(number), &"x".repeat(4096));
+        }
+        let limits = Limits { bytes: 8192, age: Duration::ZERO };
+        let mut sorter = Sorter::new(&spool.0, "c", Rules { waiting_limits: limits, ..rules(false, true) });
+        let (counts, notes) = sorter.scan(NOW);
+        assert_eq!((counts.moved, counts.overflowed, notes.len()), (4, 2, 2));
+        let path = spool.0.join("waiting/c").join(name(0));
+        assert_eq!(notes[0].to_string(), format!("spool overflow, removing {}", path.display()));
+        assert_eq!(list(&spool, "waiting/c"), [name(2), name(3)]);
+    }
+}
