@@ -8,6 +8,7 @@ pub mod directories;
 pub mod page;
 pub mod pidfile;
 pub mod privileges;
+pub mod sandbox;
 pub mod users;
 
 pub use clock::SystemClock;

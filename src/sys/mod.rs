@@ -7,6 +7,8 @@ pub mod packet_socket;
 pub mod pcap;
 #[cfg(target_os = "freebsd")]
 pub(crate) mod freebsd;
+#[cfg(target_os = "linux")]
+pub(crate) mod linux;
 pub(crate) mod shared;
 
 pub(crate) mod host;

@@ -1,0 +1,90 @@
+//! Landlock: which files a child may use, and that it neither connects nor signals.
+
+use super::{Entered, Role, SandboxError};
+use crate::{escape::escaped, sys::linux::landlock_abi};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
+    RulesetCreatedAttr, RulesetStatus, Scope, make_bitflags,
+};
+use std::path::Path;
+
+/// The newest version that the rules are written for; older kernels enforce what they know of it.
+const NEWEST: ABI = ABI::V9;
+/// Before it every rename and link across directories is refused, whatever the rules.
+const REFER: u32 = 2;
+
+/// What came with later versions, for the log of a kernel that is older.
+const LATER: [(u32, &str); 5] = [
+    (3, "truncating files"),
+    (4, "TCP"),
+    (5, "requests to device files"),
+    (6, "abstract sockets and signals"),
+    (9, "sockets in the file system"),
+];
+
+/// Where libpcap's statistics read an interface's own drops, and what it links to.
+const INTERFACES: [&str; 2] = ["/sys/class/net", "/sys/devices"];
+
+const CONFINE: &str = "confine the process to its files";
+
+/// Confines the process to the files of its role.
+pub(super) fn confine(role: &Role, entered: &mut Entered) -> Result<(), SandboxError> {
+    let abi = landlock_abi();
+    if abi == 0 {
+        entered.missing.push("this kernel has no Landlock: files are kept by their owners alone".to_string());
+        return Ok(());
+    }
+    if abi < REFER && matches!(role, Role::Upload { .. }) {
+        entered.missing.push("this kernel's Landlock (version 1) cannot allow moving files: done without".to_string());
+        return Ok(());
+    }
+    let status = restrict(role).map_err(|error| SandboxError::new(CONFINE, error))?;
+    if status == RulesetStatus::NotEnforced {
+        return Err(SandboxError::new(CONFINE, "Landlock did not take hold"));
+    }
+    entered.enforced.push(format!("files by Landlock (version {abi})"));
+    let later: Vec<&str> = LATER.iter().filter(|(since, _)| abi < *since).map(|(_, what)| *what).collect();
+    if !later.is_empty() {
+        entered.missing.push(format!("this kernel's Landlock (version {abi}) leaves out {}", later.join(", ")));
+    }
+    Ok(())
+}
+
+fn restrict(role: &Role) -> Result<RulesetStatus, Box<dyn std::error::Error>> {
+    // All rights are handled, hence refused where no rule below gives them.
+    let rules = Ruleset::default()
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .handle_access(AccessNet::from_all(NEWEST))?
+        .scope(Scope::from_all(NEWEST))?
+        .create()?;
+    let write = make_bitflags!(AccessFs::{ReadFile | ReadDir | WriteFile | Truncate | MakeReg | RemoveFile});
+    let rules = match role {
+        Role::Capture { output, .. } => {
+            let rules = allow(rules, output, write)?;
+            INTERFACES.iter().try_fold(rules, |rules, path| allow_if_there(rules, Path::new(path)))?
+        }
+        // The uploader will need here: the resolver's files (read), and above the network.
+        Role::Upload { stages, keys } => {
+            let rules = stages.iter().try_fold(rules, |rules, stage| allow(rules, stage, write | AccessFs::Refer))?;
+            keys.iter().try_fold(rules, |rules, path| allow_if_there(rules, path))?
+        }
+    };
+    Ok(rules.restrict_self()?.ruleset)
+}
+
+type Allowed = Result<RulesetCreated, Box<dyn std::error::Error>>;
+
+fn allow(rules: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Allowed {
+    let opened = PathFd::new(path).map_err(|error| format!("{}: {error}", escaped(path)))?;
+    Ok(rules.add_rule(PathBeneath::new(opened, access))?)
+}
+
+/// Reading; the right to list a directory is none of a file's.
+fn allow_if_there(rules: RulesetCreated, path: &Path) -> Allowed {
+    let access = match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => AccessFs::ReadFile | AccessFs::ReadDir,
+        Ok(_) => AccessFs::ReadFile.into(),
+        Err(_) => return Ok(rules),
+    };
+    allow(rules, path, access)
+}

@@ -1,0 +1,84 @@
+//! What is left to a child once it works: a list of files, a list of system calls.
+//!
+//! The lists hold whatever the child parses, also when a fault in a parser lets a packet run code of its sender's choice.
+//! A kernel without a feature is a warning, since a sensor on it is still better off than the one before, which had none.
+
+use std::{
+    fmt,
+    os::fd::RawFd,
+    path::{Path, PathBuf},
+};
+
+#[cfg(target_os = "linux")]
+mod files;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(not(target_os = "linux"))]
+mod other;
+#[cfg(target_os = "linux")]
+mod syscalls;
+
+#[cfg(target_os = "linux")]
+use linux::confine;
+#[cfg(not(target_os = "linux"))]
+use other::confine;
+
+/// What a child does, and so what it needs.
+#[derive(Clone, Copy, Debug)]
+pub enum Role<'p> {
+    /// Parses packets and writes containers.
+    Capture {
+        /// Where it creates, writes, renames and removes files: SPOOL/new/CHANNEL.
+        output: &'p Path,
+        /// The open capture devices. They can be read and asked; they can be neither written to (a packet socket sends
+        /// what is written to it), nor duplicated, nor closed before the process ends: a number that was free again
+        /// would become a file's.
+        devices: &'p [RawFd],
+    },
+    /// Moves files through the spool.
+    Upload {
+        /// STAGE/CHANNEL of the stages it moves files between; it creates none of them.
+        stages: &'p [PathBuf],
+        /// The files and directories that it only reads: key and known hosts. What is not there is left out.
+        keys: &'p [PathBuf],
+    },
+}
+
+/// What holds from now on, for the log.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Entered {
+    /// What is enforced.
+    pub enforced: Vec<String>,
+    /// What the system does not offer: warnings.
+    pub missing: Vec<String>,
+}
+
+/// Why a child is not confined though the system could do it. The process must end.
+#[derive(Debug)]
+pub struct SandboxError {
+    what: &'static str,
+    why: String,
+}
+
+impl SandboxError {
+    fn new(what: &'static str, why: impl fmt::Display) -> SandboxError {
+        SandboxError { what, why: why.to_string() }
+    }
+}
+
+impl fmt::Display for SandboxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}: {}", self.what, self.why)
+    }
+}
+
+impl std::error::Error for SandboxError {}
+
+/// Confines the process to its role, for good. It must have one thread (those it starts later inherit all of it), its
+/// devices, sockets, pipes and signal handlers, and it must have dropped its privileges.
+pub fn enter(role: &Role) -> Result<Entered, SandboxError> {
+    if let Some(threads) = super::privileges::threads().filter(|threads| *threads != 1) {
+        return Err(SandboxError::new("enter the sandbox", format!("the process has {threads} threads")));
+    }
+    confine(role)
+}

@@ -1,0 +1,271 @@
+//! seccomp: which system calls a child may make.
+//!
+//! What is not listed fails with EPERM and does not kill. The list is as tight either way, and a C library that tries a
+//! newer call first, or a libpcap that asks one question more, must not stop a sensor that ran for months.
+
+use super::{Entered, Role, SandboxError};
+use libc::c_long;
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction,
+    SeccompCmpArgLen::{Dword, Qword},
+    SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
+};
+use std::{collections::BTreeMap, os::fd::RawFd};
+
+/// Calls that are allowed whatever their arguments: on what is already open, on memory and time, and on files, where
+/// Landlock and the user's rights decide.
+const FREE: &[c_long] = &[
+    // Waiting, and what is already open.
+    libc::SYS_ppoll,
+    libc::SYS_read,
+    libc::SYS_pread64,
+    libc::SYS_readv,
+    libc::SYS_recvfrom,
+    libc::SYS_lseek,
+    libc::SYS_shutdown,
+    libc::SYS_getsockname,
+    // Files.
+    libc::SYS_openat,
+    libc::SYS_newfstatat,
+    libc::SYS_fstat,
+    libc::SYS_statx,
+    libc::SYS_statfs,
+    libc::SYS_fstatfs,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_renameat2,
+    libc::SYS_unlinkat,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_fadvise64,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_flock,
+    libc::SYS_getdents64,
+    // Memory: what could make it executable is in `conditional`.
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_brk,
+    libc::SYS_madvise,
+    // Threads: their creation is in `conditional`.
+    libc::SYS_clone3,
+    libc::SYS_futex,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_membarrier,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_getparam,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_sched_getscheduler,
+    libc::SYS_setpriority,
+    libc::SYS_getpriority,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    // Signals: sending them is in `conditional`.
+    libc::SYS_sigaltstack,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_restart_syscall,
+    // Time.
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_gettimeofday,
+    // Questions about itself.
+    libc::SYS_getpid,
+    libc::SYS_getppid,
+    libc::SYS_gettid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_getcpu,
+    libc::SYS_getrusage,
+    libc::SYS_getrandom,
+    libc::SYS_sysinfo,
+    libc::SYS_uname,
+];
+
+/// The same by names that newer architectures never had.
+#[cfg(target_arch = "x86_64")]
+const OLDER: &[c_long] = &[
+    libc::SYS_poll,
+    libc::SYS_open,
+    libc::SYS_stat,
+    libc::SYS_lstat,
+    libc::SYS_access,
+    libc::SYS_rename,
+    libc::SYS_renameat,
+    libc::SYS_unlink,
+    libc::SYS_getdents,
+    libc::SYS_time,
+    libc::SYS_getrlimit,
+];
+#[cfg(target_arch = "aarch64")]
+const OLDER: &[c_long] = &[libc::SYS_renameat, libc::SYS_getrlimit];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const OLDER: &[c_long] = &[];
+
+/// What only moving files between directories needs.
+#[cfg(target_arch = "x86_64")]
+const MOVING: &[c_long] = &[libc::SYS_linkat, libc::SYS_link];
+#[cfg(not(target_arch = "x86_64"))]
+const MOVING: &[c_long] = &[libc::SYS_linkat];
+
+/// Calls that write or send, or set a descriptor's number free: not on a capture device. Their first argument is the
+/// descriptor.
+const NOT_ON_DEVICES: &[c_long] =
+    &[libc::SYS_write, libc::SYS_writev, libc::SYS_pwrite64, libc::SYS_sendto, libc::SYS_close];
+
+/// What fcntl may do with any descriptor: flags and locks.
+const FLAGS_AND_LOCKS: [i64; 8] = [
+    libc::F_GETFD as i64,
+    libc::F_SETFD as i64,
+    libc::F_GETFL as i64,
+    libc::F_SETFL as i64,
+    libc::F_GETLK as i64,
+    libc::F_SETLK as i64,
+    libc::F_OFD_GETLK as i64,
+    libc::F_OFD_SETLK as i64,
+];
+
+/// FIONBIO, with which the standard library makes a socket non-blocking; its type differs between C libraries.
+const REQUEST_FIONBIO: i64 = 0x5421;
+
+/// Confines the process to the system calls of its role.
+pub(super) fn confine(role: &Role, entered: &mut Entered) -> Result<(), SandboxError> {
+    let Ok(architecture) = TargetArch::try_from(std::env::consts::ARCH) else {
+        let line = format!("no list of system calls for {}: any may be made", std::env::consts::ARCH);
+        entered.missing.push(line);
+        return Ok(());
+    };
+    let failed = |error: seccompiler::Error| SandboxError::new("confine the process to its system calls", error);
+    // clone3 takes its flags from memory, where no filter can see them; told that there is none, C libraries use clone.
+    // Of two filters the stricter answer counts, so the list below has to let it through.
+    let no_clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    let no_clone3 = compile(no_clone3, SeccompAction::Allow, errno(libc::ENOSYS), architecture).map_err(failed)?;
+    let allowed = allowed(role).map_err(|error| failed(error.into()))?;
+    let allowed = compile(allowed, errno(libc::EPERM), SeccompAction::Allow, architecture).map_err(failed)?;
+    apply_filter(&no_clone3).and_then(|()| apply_filter(&allowed)).map_err(failed)?;
+    entered.enforced.push("system calls by seccomp".to_string());
+    Ok(())
+}
+
+fn errno(number: libc::c_int) -> SeccompAction {
+    SeccompAction::Errno(number.unsigned_abs())
+}
+
+/// The rules of a call: one of them must hold; without any it is listed whatever its arguments.
+type Calls = BTreeMap<c_long, Vec<SeccompRule>>;
+type Built<T> = Result<T, BackendError>;
+
+fn compile(
+    calls: Calls,
+    otherwise: SeccompAction,
+    listed: SeccompAction,
+    architecture: TargetArch,
+) -> Result<BpfProgram, seccompiler::Error> {
+    let filter = SeccompFilter::new(calls, otherwise, listed, architecture)?;
+    Ok(BpfProgram::try_from(filter)?)
+}
+
+/// The list.
+fn allowed(role: &Role) -> Built<Calls> {
+    let mut calls = conditional()?;
+    calls.extend(FREE.iter().chain(OLDER).map(|call| (*call, Vec::new())));
+    let devices = match role {
+        Role::Capture { devices, .. } => {
+            calls.insert(libc::SYS_getsockopt, asking()?);
+            calls.insert(libc::SYS_setsockopt, filtering()?);
+            *devices
+        }
+        // The uploader will need here: socket, connect and what goes with them.
+        Role::Upload { .. } => {
+            calls.extend(MOVING.iter().map(|call| (*call, Vec::new())));
+            &[]
+        }
+    };
+    let elsewhere = devices.iter().map(|device| is(0, SeccompCmpOp::Ne, (*device).into()));
+    let elsewhere: Vec<SeccompCondition> = elsewhere.collect::<Built<_>>()?;
+    for call in NOT_ON_DEVICES {
+        let rules = if elsewhere.is_empty() { Vec::new() } else { vec![SeccompRule::new(elsewhere.clone())?] };
+        calls.insert(*call, rules);
+    }
+    let mut duplicate = elsewhere;
+    duplicate.push(is(1, SeccompCmpOp::Eq, libc::F_DUPFD_CLOEXEC.into())?);
+    let mut control = any(1, &FLAGS_AND_LOCKS)?;
+    control.push(SeccompRule::new(duplicate)?);
+    calls.insert(libc::SYS_fcntl, control);
+    Ok(calls)
+}
+
+/// Calls that one argument makes harmless.
+fn conditional() -> Built<Calls> {
+    let without = |flag: libc::c_int| SeccompCmpOp::MaskedEq(u64::from(flag.unsigned_abs()));
+    let not_executable = is(2, without(libc::PROT_EXEC), 0)?;
+    let itself = i64::from(std::process::id());
+    Ok(BTreeMap::from([
+        (libc::SYS_mmap, rule(not_executable.clone())?),
+        (libc::SYS_mprotect, rule(not_executable)?),
+        // Threads, no processes.
+        (libc::SYS_clone, rule(is(0, without(libc::CLONE_THREAD), libc::CLONE_THREAD.into())?)?),
+        (libc::SYS_tgkill, rule(is(0, SeccompCmpOp::Eq, itself)?)?),
+        // A thread's name, and that of its memory, which newer C libraries give.
+        (libc::SYS_prctl, any(0, &[libc::PR_SET_NAME.into(), libc::PR_SET_VMA.into()])?),
+        // Reading limits, not setting them.
+        (libc::SYS_prlimit64, rule(SeccompCondition::new(2, Qword, SeccompCmpOp::Eq, 0)?)?),
+        (libc::SYS_ioctl, any(1, &[REQUEST_FIONBIO])?),
+        // Not the bits with which others execute a file as this user.
+        (libc::SYS_fchmod, rule(is(1, SeccompCmpOp::MaskedEq(0o7000), 0)?)?),
+    ]))
+}
+
+/// Questions about sockets: errors, and the kernel's drops.
+fn asking() -> Built<Vec<SeccompRule>> {
+    any(1, &[libc::SOL_SOCKET.into(), libc::SOL_PACKET.into()])
+}
+
+/// Setting a socket's packet filter, nothing else; PACKET_TX_RING would be a way to send.
+fn filtering() -> Built<Vec<SeccompRule>> {
+    let options = [libc::SO_ATTACH_FILTER, libc::SO_DETACH_FILTER];
+    let rules = options.into_iter().map(|option| {
+        let level = is(1, SeccompCmpOp::Eq, libc::SOL_SOCKET.into())?;
+        SeccompRule::new(vec![level, is(2, SeccompCmpOp::Eq, option.into())?])
+    });
+    rules.collect()
+}
+
+/// One argument is one of several values.
+fn any(argument: u8, values: &[i64]) -> Built<Vec<SeccompRule>> {
+    values.iter().map(|value| SeccompRule::new(vec![is(argument, SeccompCmpOp::Eq, *value)?])).collect()
+}
+
+fn rule(condition: SeccompCondition) -> Built<Vec<SeccompRule>> {
+    Ok(vec![SeccompRule::new(vec![condition])?])
+}
+
+/// One argument, an int, compared to a value.
+fn is(argument: u8, operation: SeccompCmpOp, value: i64) -> Built<SeccompCondition> {
+    // The kernel looks at the lower half, so that a sign's extension must not be compared.
+    SeccompCondition::new(argument, Dword, operation, (value & 0xffff_ffff) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn as_many_devices_as_a_machine_has_fit_into_a_filter() {
+        let devices: Vec<RawFd> = (3..3 + 64).collect();
+        let role = Role::Capture { output: Path::new("/"), devices: &devices };
+        let program = compile(allowed(&role).unwrap(), errno(1), SeccompAction::Allow, TargetArch::x86_64).unwrap();
+        // BPF_MAXINSNS
+        assert!(program.len() < 4096, "{}", program.len());
+    }
+}
