@@ -4,6 +4,7 @@ mod output;
 mod progress;
 mod read;
 mod replay;
+mod run;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,8 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Capture from interfaces, write and hand on files: the sensor
+    Run(run::RunArgs),
     /// From capture files to NMSG, with an account of every packet
     Replay(replay::ReplayArgs),
     /// Show what NMSG files hold
@@ -28,6 +31,7 @@ enum Command {
 /// The program: parses the command line, runs the subcommand.
 pub fn main() -> ExitCode {
     match CommandLine::parse().command {
+        Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Read(args) => read::run(args),
     }

@@ -67,6 +67,12 @@ impl Settings {
         loader.conclude(settings).map(|(settings, _)| settings)
     }
 
+    /// Leaves one setting as it is in `old`.
+    pub fn keep(&mut self, setting: &Setting, old: &Settings) {
+        // What has been a value once is one still.
+        let _ = (setting.set)(self, &setting.written(old), &mut Vec::new());
+    }
+
     /// The settings whose values in `other` are not the same. A list of names whose file has changed is among them.
     pub fn differences(&self, other: &Settings) -> Vec<&'static Setting> {
         let mut changed: Vec<&Setting> = SETTINGS.iter().filter(|setting| (setting.differs)(self, other)).collect();

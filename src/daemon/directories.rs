@@ -23,6 +23,10 @@ const SHARED: u32 = 0o2070;
 const SEARCH: u32 = 0o010;
 const SEARCH_BY_ALL: u32 = 0o001;
 
+/// Where files are, one after the other, each with a directory for the channel. Files of a sensor that archived or
+/// uploaded before are there still, and settings may change while it runs: all are made, used or not.
+pub const STAGES: [&str; 3] = ["new", "waiting", "archive"];
+
 /// A directory of the spool that cannot be used, and the line that helps.
 #[derive(Debug)]
 pub enum SpoolError {

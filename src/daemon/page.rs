@@ -131,7 +131,7 @@ impl Slot {
     }
 
     fn copy(&self, version: u64) -> &[AtomicU64] {
-        let start = self.index * SLOT + COPIES + if version % 2 == 0 { 0 } else { WORDS };
+        let start = self.index * SLOT + COPIES + if version.is_multiple_of(2) { 0 } else { WORDS };
         &self.shared.numbers()[start..start + WORDS]
     }
 }

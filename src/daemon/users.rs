@@ -1,5 +1,6 @@
 //! The users that the children become.
 
+use crate::config::Settings;
 use nix::unistd::{self, Gid, Uid};
 use std::{ffi::CString, fmt};
 
@@ -104,6 +105,17 @@ impl User {
             _ => Ok(User { name: name.to_string(), uid: entry.uid, gid: entry.gid, groups }),
         }
     }
+}
+
+/// The user of the capture child: the one of the settings, or the one that started the sensor, if that was not root.
+pub fn of_capture(settings: &Settings) -> Result<User, MissingUser> {
+    if unistd::geteuid().is_root() { User::find(&settings.user) } else { User::current() }
+}
+
+/// The user of the upload child, likewise.
+pub fn of_upload(settings: &Settings) -> Result<User, MissingUser> {
+    let capture = of_capture(settings)?;
+    if unistd::geteuid().is_root() { User::find_sharing(&settings.upload_user, &capture) } else { Ok(capture) }
 }
 
 /// The line that makes a user.

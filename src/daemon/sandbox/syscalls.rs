@@ -10,7 +10,7 @@ use seccompiler::{
     SeccompCmpArgLen::{Dword, Qword},
     SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
-use std::{collections::BTreeMap, os::fd::RawFd};
+use std::collections::BTreeMap;
 
 /// Calls that are allowed whatever their arguments: on what is already open, on memory and time, and on files, where
 /// Landlock and the user's rights decide.
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn as_many_devices_as_a_machine_has_fit_into_a_filter() {
-        let devices: Vec<RawFd> = (3..3 + 64).collect();
+        let devices: Vec<i32> = (3..3 + 64).collect();
         let role = Role::Capture { output: Path::new("/"), devices: &devices };
         let program = compile(allowed(&role).unwrap(), errno(1), SeccompAction::Allow, TargetArch::x86_64).unwrap();
         // BPF_MAXINSNS

@@ -1,0 +1,163 @@
+//! `sie-dns-sensor run`: the live sensor.
+
+use crate::{
+    config::{self, Settings},
+    daemon::{
+        self, Log, Role, Source, Supervisor, Synchronised,
+        directories::{self, STAGES},
+        log,
+        pidfile::PidFile,
+        privileges, users,
+    },
+    spool,
+};
+use clap::Args;
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    path::PathBuf,
+    process::{Command, ExitCode, Stdio},
+};
+
+/// Exit code: usage or failure.
+const FAILED: u8 = 2;
+/// Exit code: settings (EX_CONFIG of sysexits.h).
+const SETTINGS: u8 = 78;
+
+/// What was typed.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Read settings from this file, not from /etc/default/sie-dns-sensor
+    #[arg(short, long, value_name = "FILE", default_value_os_t = config::default_path().to_owned())]
+    config: PathBuf,
+    /// Set a setting, over what the configuration file says
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// Stay in the foreground; it does so unless --daemon says otherwise
+    #[arg(long, conflicts_with = "daemon")]
+    foreground: bool,
+    /// Go to the background; returns when the sensor is ready, with its exit code if it cannot
+    #[arg(long)]
+    daemon: bool,
+    /// Write the process id there; refuse to start when another process holds it
+    #[arg(short = 'P', long, value_name = "FILE")]
+    pidfile: Option<PathBuf>,
+    /// Said by --daemon to the process in the background
+    #[arg(long, hide = true)]
+    background: bool,
+    /// Said by the sensor to its own processes
+    #[arg(long, hide = true, value_name = "ROLE")]
+    child: Option<Role>,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &RunArgs) -> ExitCode {
+    let done = match args.child {
+        Some(role) => daemon::run_child(role).map(|done| if done { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }),
+        None if args.daemon => background(args),
+        None => supervise(args),
+    };
+    done.unwrap_or_else(|error| {
+        say(&error.to_string());
+        ExitCode::from(FAILED)
+    })
+}
+
+fn say(line: &str) {
+    // Where standard error is closed, nobody can be told.
+    let _ = writeln!(io::stderr(), "sie-dns-sensor run: {line}");
+}
+
+/// Starts the program again, in a session of its own, and waits until it says on its standard output that it is ready.
+fn background(args: &RunArgs) -> io::Result<ExitCode> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["run", "--background", "--config"]).arg(std::path::absolute(&args.config)?);
+    for set in &args.set {
+        command.args(["--set", set]);
+    }
+    if let Some(pidfile) = &args.pidfile {
+        command.arg("--pidfile").arg(std::path::absolute(pidfile)?);
+    }
+    let mut process = command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut said = Vec::new();
+    if let Some(stdout) = &mut process.stdout {
+        stdout.read_to_end(&mut said)?;
+    }
+    if said == READY {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let status = process.wait()?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0);
+    Ok(ExitCode::from(code.unwrap_or(FAILED)))
+}
+
+/// What the process in the background says when it is ready.
+const READY: &[u8] = b"ready\n";
+
+fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
+    let (settings, notices) = match config::load_for_run(&args.config, &args.set) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            problems.iter().for_each(|problem| say(&problem.to_string()));
+            let mut log = new_log(args, &Settings::default(), false);
+            problems.iter().for_each(|problem| log.error(&problem.to_string()));
+            return Ok(ExitCode::from(SETTINGS));
+        }
+    };
+    let mut log = new_log(args, &settings, true);
+    notices.iter().for_each(|notice| log.warning(&notice.to_string()));
+    if let Err(message) = make_spool(&settings) {
+        log.error(&message);
+        return Ok(ExitCode::from(SETTINGS));
+    }
+    let mut pidfile = match args.pidfile.as_deref().map(PidFile::lock).transpose() {
+        Ok(pidfile) => pidfile,
+        Err(error) => {
+            log.error(&error.to_string());
+            return Ok(ExitCode::from(FAILED));
+        }
+    };
+    if args.background {
+        setsid()?;
+    }
+    if let Some(Err(error)) = pidfile.as_mut().map(PidFile::write) {
+        log.error(&error.to_string());
+        return Ok(ExitCode::from(FAILED));
+    }
+    if let Err(error) = privileges::bound() {
+        log.error(&error.to_string());
+        return Ok(ExitCode::from(FAILED));
+    }
+    if daemon::synchronised() == Synchronised::No {
+        log.warning("the system clock is not synchronised; what is collected with a wrong clock is worthless");
+    }
+    let host = spool::host_name(settings.host_name.as_deref());
+    let source = Source { file: args.config.clone(), sets: args.set.clone() };
+    let on_ready = args.background.then(|| Box::new(let_go) as Box<dyn FnOnce()>);
+    Ok(Supervisor::new(source, settings, host, log, on_ready)?.run())
+}
+
+fn new_log(args: &RunArgs, settings: &Settings, stderr: bool) -> Log {
+    Log::new(log::Options {
+        level: settings.log_level,
+        priority: settings.syslog_priority,
+        foreground: stderr && !args.background,
+        syslog: log::syslog_path().to_owned(),
+    })
+}
+
+/// The users must exist, and the spool's directories be theirs.
+fn make_spool(settings: &Settings) -> Result<(), String> {
+    let owner = users::of_capture(settings).map_err(|error| error.to_string())?;
+    users::of_upload(settings).map_err(|error| error.to_string())?;
+    directories::make_spool(&settings.spool_dir, &settings.channel, &STAGES, &owner).map_err(|error| error.to_string())
+}
+
+/// Tells who started it that it is ready, and lets go of the terminal.
+fn let_go() {
+    let _ = io::stdout().write_all(READY).and_then(|()| io::stdout().flush());
+    let Ok(null) = File::options().read(true).write(true).open("/dev/null") else { return };
+    // What cannot be replaced stays open, and does no harm.
+    let _ = (dup2_stdin(&null), dup2_stdout(&null), dup2_stderr(&null));
+}

@@ -1,0 +1,248 @@
+//! The capture child: opens the interfaces, gives up every privilege, then reads packets.
+
+use super::{
+    SystemClock,
+    channel::{Order, Report, Start},
+    follow::{Control, Follower},
+    page::Page,
+    post::Post,
+    privileges,
+    sandbox::{self, Role},
+    timeline::Timeline,
+    users,
+};
+use crate::{
+    capture::live::{self, Filter, Live, OpenError, OpenFault, Options, Ring},
+    config::{Budget, Interface, LogLevel, Settings},
+    spool::{self, Event, Policy},
+    time::{Clock, Timestamp},
+    track::{Limits, Rules, Tracker},
+};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, RawFd},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+/// How often the control thread looks at what the others have to report.
+const TICK: Duration = Duration::from_millis(50);
+
+/// The process. Its channel is descriptor 0, its page descriptor 1. Everything that goes wrong is reported.
+pub fn run(mut post: Post, start: Start) -> bool {
+    match begin(&mut post, start) {
+        Ok(capture) => {
+            capture.attend(post);
+            true
+        }
+        Err(Hopeless { message, is_settings }) => {
+            post.send(&Report::Hopeless(message, is_settings));
+            post.close();
+            false
+        }
+    }
+}
+
+/// Why it cannot begin.
+struct Hopeless {
+    message: String,
+    is_settings: bool,
+}
+
+fn hopeless(message: impl ToString) -> Hopeless {
+    Hopeless { message: message.to_string(), is_settings: false }
+}
+
+/// A child that captures, seen from its control thread.
+struct Capture {
+    control: Arc<Control>,
+    threads: Vec<JoinHandle<()>>,
+    output: spool::Output,
+    /// The writers' place on the page.
+    slot: super::page::Slot,
+    reports: Receiver<Report>,
+}
+
+/// Everything up to the first packet: what needs privileges first, then giving them up, then the rest.
+fn begin(post: &mut Post, start: Start) -> Result<Capture, Hopeless> {
+    let settings = Settings::from_text(&start.settings).map_err(hopeless)?;
+    let user =
+        users::of_capture(&settings).map_err(|error| Hopeless { message: error.to_string(), is_settings: true })?;
+    let threads = settings.capture_threads;
+    let page = io::stdout().as_fd().try_clone_to_owned().and_then(|descriptor| Page::from_fd(descriptor, threads + 1));
+    let page = page.map_err(|error| hopeless(format!("cannot map the page of counters: {error}")))?;
+    let wanted = settings.interfaces.iter().filter(|interface| start.interfaces.contains(&interface.name));
+    let (interfaces, rings) = open(post, wanted.cloned().collect(), &settings)?;
+    let budget = Budget::new(&settings, settings.interfaces.len(), threads).map_err(hopeless)?;
+
+    privileges::drop_to(&user).map_err(hopeless)?;
+    privileges::limit_data(budget.data_limit()).map_err(hopeless)?;
+    let directory = settings.spool_dir.join("new").join(&settings.channel);
+    let devices: Vec<RawFd> = rings.iter().flatten().map(|ring| ring.as_fd().as_raw_fd()).collect();
+    let entered = sandbox::enter(&Role::Capture { output: &directory, devices: &devices }).map_err(hopeless)?;
+    post.confined("capture", &entered);
+
+    let clock = SystemClock::new();
+    let (reporter, reports) = mpsc::channel();
+    let config = spool::Config {
+        directory: directory.clone(),
+        host: start.host,
+        threads,
+        queue_bytes: budget.output as usize,
+        seed: start.offset,
+        policy: policy(&settings),
+    };
+    let of_spool = reporter.clone();
+    let (feeders, output) = spool::start(config, clock, threads, move |event| report(&of_spool, &event))
+        .map_err(|error| hopeless(format!("cannot write to {}: {error}", directory.display())))?;
+    let since = clock.wall();
+    let control = Arc::new(Control::new(settings.clone()));
+    let mut handles = Vec::new();
+    for ((rings, feeder), slot) in rings.into_iter().zip(feeders).zip(page.slots()) {
+        let rules = Rules::new(&settings, settings.run_capture_rd(), settings.interfaces.len());
+        let follower = Follower {
+            live: Live::new(rings, budget.held_back_of_ring()),
+            tracker: Tracker::new(rules, Limits::of_thread(&settings, &budget)),
+            feeder,
+            timeline: Timeline::new(clock),
+            slot,
+            control: control.clone(),
+            since: if start.takes_over { since } else { Timestamp::default() },
+            budget,
+            interfaces: interfaces.clone(),
+            reports: reporter.clone(),
+        };
+        let thread = thread::Builder::new().name("capture".to_owned()).spawn(move || follower.run());
+        handles.push(thread.map_err(|error| hopeless(format!("cannot start a thread: {error}")))?);
+    }
+    let slot = page.slot(threads).ok_or_else(|| hopeless("the page of counters is too small"))?;
+    post.send(&Report::Ready(since, interfaces));
+    Ok(Capture { control, threads: handles, output, slot, reports })
+}
+
+/// Opens all interfaces that can be opened, for every thread.
+fn open(
+    post: &mut Post,
+    mut interfaces: Vec<Interface>,
+    settings: &Settings,
+) -> Result<(Vec<String>, Vec<Vec<Ring>>), Hopeless> {
+    let buffer_bytes = usize::try_from(settings.capture_buffer).unwrap_or(usize::MAX);
+    let options = Options { buffer_bytes, filter: Filter::new(settings) };
+    loop {
+        match live::open(&interfaces, settings.capture_threads, &options) {
+            Ok(rings) => {
+                for ring in rings.iter().flatten() {
+                    ring.warning().into_iter().for_each(|line| post.send(&Report::Log(LogLevel::Warning, line.into())));
+                }
+                let first = rings.first().into_iter().flatten();
+                for ring in first {
+                    post.send(&Report::Log(LogLevel::Debug, describe(ring)));
+                }
+                return Ok((interfaces.into_iter().map(|interface| interface.name).collect(), rings));
+            }
+            Err(error @ OpenError { fault: OpenFault::NoPermission(_), .. }) => return Err(hopeless(error)),
+            Err(error) => {
+                let failed = interfaces.iter().position(|interface| interface.name == error.interface);
+                let Some(failed) = failed else { return Err(hopeless(error)) };
+                interfaces.remove(failed);
+                post.send(&Report::InterfaceLost(error.interface.clone(), error.to_string()));
+                if interfaces.is_empty() {
+                    return Err(hopeless("no interface could be opened"));
+                }
+            }
+        }
+    }
+}
+
+fn describe(ring: &Ring) -> String {
+    let resolution = if ring.has_nanoseconds() { "nanoseconds" } else { "microseconds" };
+    let filter = ring.program().map_or(0, |program| program.instructions());
+    let (name, link_type) = (ring.interface(), ring.link_type());
+    format!("{name}: {link_type:?} frames, times in {resolution}, filter of {filter} instructions")
+}
+
+fn policy(settings: &Settings) -> Policy {
+    Policy {
+        rotate: settings.rotate,
+        compress: settings.compress,
+        min_free: settings.min_free,
+        loss_record: settings.loss_record,
+    }
+}
+
+/// What the spool has to say, to the supervisor.
+fn report(reports: &Sender<Report>, event: &Event) {
+    let report = match event {
+        Event::Published { .. } => Report::Published,
+        Event::DirectoryGone { .. } => Report::DirectoryGone,
+        _ => Report::Log(level(event), event.to_string()),
+    };
+    // When nobody listens any more the process is about to end.
+    let _ = reports.send(Report::Log(level(event), event.to_string()));
+    if !matches!(report, Report::Log(..)) {
+        let _ = reports.send(report);
+    }
+}
+
+impl Capture {
+    /// Attends to the supervisor until it says to leave, or is gone; then leaves.
+    fn attend(self, mut post: Post) {
+        let (cut, is_handed_over) = loop {
+            post.wait(TICK);
+            self.slot_output();
+            self.forward(&mut post);
+            let mut leave = None;
+            for order in post.orders() {
+                match order {
+                    Order::Settings(text) => self.change(&text, &mut post),
+                    Order::Leave(cut) => leave = Some(cut),
+                    Order::Start(_) | Order::Look => {}
+                }
+            }
+            if let Some(cut) = leave.or_else(|| post.is_to_leave().then_some(None)) {
+                break (cut.unwrap_or_else(|| SystemClock::new().wall()), cut.is_some());
+            }
+        };
+        self.control.leave(cut, is_handed_over);
+        for thread in self.threads {
+            // A panic of ours has said so on standard error.
+            let _ = thread.join();
+        }
+        let output = self.output.finish();
+        self.slot.publish(&crate::stats::Ledger { output, ..Default::default() });
+        self.reports.try_iter().for_each(|report| post.send(&report));
+        post.close();
+    }
+
+    fn slot_output(&self) {
+        self.slot.publish(&crate::stats::Ledger { output: self.output.counters(), ..Default::default() });
+        self.slot.turn();
+    }
+
+    fn forward(&self, post: &mut Post) {
+        self.reports.try_iter().for_each(|report| post.send(&report));
+    }
+
+    fn change(&self, text: &str, post: &mut Post) {
+        match Settings::from_text(text) {
+            Ok(settings) => {
+                self.output.reconfigure(policy(&settings));
+                self.control.change(settings);
+            }
+            Err(problems) => post.send(&Report::Log(LogLevel::Error, problems.to_string())),
+        }
+    }
+}
+
+fn level(event: &Event) -> LogLevel {
+    match event {
+        Event::Published { .. } => LogLevel::Debug,
+        Event::Resumed { .. } => LogLevel::Info,
+        Event::Repaired { .. } | Event::Removed { .. } => LogLevel::Warning,
+        Event::Stopped(_) | Event::DirectoryGone { .. } | Event::Lost { .. } | Event::Failed { .. } => LogLevel::Error,
+    }
+}

@@ -1,0 +1,171 @@
+//! A child process as the supervisor sees it.
+
+use super::{
+    channel::{Channel, Order, Report, Start},
+    page::Page,
+};
+use crate::stats::Ledger;
+use nix::poll::PollFd;
+use std::{
+    io,
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::PathBuf,
+    process::{Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+/// What a child is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// Reads packets and writes files.
+    Capture,
+    /// Takes files on from there.
+    Upload,
+}
+
+impl Role {
+    /// As in log lines and process lists.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Capture => "capture",
+            Role::Upload => "upload",
+        }
+    }
+}
+
+/// A child, running or just ended.
+pub struct Child {
+    role: Role,
+    process: std::process::Child,
+    channel: Channel,
+    /// Its counters; of a capture child.
+    page: Option<Page>,
+    /// When it was started.
+    started: Duration,
+    /// Whether it has said that it is.
+    pub is_ready: bool,
+    /// When it must be gone, once it has been told to leave.
+    leave_by: Option<Duration>,
+    /// How often its threads had turned when one of them last did, and when that was.
+    turns: (Vec<u64>, Duration),
+}
+
+impl Child {
+    /// Starts one: this program again, whose descriptors 0 and 1 are the channel and the page.
+    pub fn start(role: Role, start: Start, slots: usize, now: Duration) -> io::Result<Child> {
+        let (mut channel, theirs) = Channel::pair()?;
+        let mut command = Command::new(program()?);
+        command.arg0(format!("sie-dns-sensor: {}", role.name())).args(["run", "--child", role.name()]);
+        // Its own process group: what a terminal sends is for the supervisor.
+        command.env_clear().current_dir("/").process_group(0).stdin(Stdio::from(theirs)).stdout(Stdio::null());
+        let mut page = None;
+        if role == Role::Capture {
+            let (ours, theirs) = Page::create(slots)?;
+            command.stdout(Stdio::from(theirs));
+            page = Some(ours);
+        }
+        let process = command.spawn()?;
+        channel.send(&Order::Start(start));
+        Ok(Child {
+            role,
+            process,
+            channel,
+            page,
+            started: now,
+            is_ready: false,
+            leave_by: None,
+            turns: (Vec::new(), now),
+        })
+    }
+
+    /// What it is for.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// How long ago it was started.
+    pub fn age(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.started)
+    }
+
+    /// The way to it.
+    pub fn channel(&mut self) -> &mut Channel {
+        &mut self.channel
+    }
+
+    /// To poll for what it says; not any more when it is gone.
+    pub fn to_poll(&self) -> Option<PollFd<'_>> {
+        self.channel.is_open().then(|| self.channel.to_poll())
+    }
+
+    /// What it has said.
+    pub fn reports(&mut self) -> Vec<Report> {
+        self.channel.flush();
+        self.channel.receive()
+    }
+
+    /// Tells it to leave, within `limit`.
+    pub fn leave(&mut self, order: Order, now: Duration, limit: Duration) {
+        self.channel.send(&order);
+        self.leave_by.get_or_insert(now + limit);
+    }
+
+    /// Whether it was told to leave.
+    pub fn is_leaving(&self) -> bool {
+        self.leave_by.is_some()
+    }
+
+    /// Its counters as they stand.
+    pub fn ledger(&self) -> Ledger {
+        self.page.as_ref().map(Page::ledger).unwrap_or_default()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        // The only error is that somebody else has waited for it.
+        self.process.try_wait().unwrap_or(Some(ExitStatus::from_raw(0x100)))
+    }
+
+    /// Whether it is overdue: it was told to leave and has not, or one of its threads has not turned for so long.
+    pub fn hangs(&mut self, now: Duration, limit: Duration) -> bool {
+        self.leave_by.is_some_and(|by| now > by) || self.silence(now) > limit
+    }
+
+    /// How long at least one of its threads has not turned.
+    pub fn silence(&mut self, now: Duration) -> Duration {
+        let Some(page) = self.page.as_ref().filter(|_| self.is_ready) else {
+            self.turns.1 = now;
+            return Duration::ZERO;
+        };
+        let turns: Vec<u64> = page.turns().collect();
+        let (before, _) = &self.turns;
+        if before.len() != turns.len() || before.iter().zip(&turns).all(|(before, now)| before != now) {
+            self.turns = (turns, now);
+        }
+        now.saturating_sub(self.turns.1)
+    }
+
+    /// Ends it, whatever it does.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.process.kill()
+    }
+}
+
+/// The program that runs, also when its file has been replaced since.
+fn program() -> io::Result<PathBuf> {
+    if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
+}
+
+/// How a process ended, in words.
+pub fn ending(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}

@@ -1,0 +1,211 @@
+//! A capture thread: frames through the tracker to the spool.
+
+use super::{channel::Report, page::Slot, timeline::Timeline};
+use crate::{
+    capture::{
+        Frame,
+        live::{Filter, Live},
+    },
+    config::{Budget, LogLevel, Settings},
+    spool::Feeder,
+    stats::{Kernel, Ledger},
+    time::{Clock, Timestamp},
+    track::{Limits, Rules, Tracker},
+};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::Sender,
+    },
+    time::Duration,
+};
+
+/// How long it waits for packets before it looks at everything else.
+const WAIT: Duration = Duration::from_millis(100);
+/// Frames between two looks: a few milliseconds at most.
+const FRAMES: usize = 4096;
+/// The kernel hands a block of packets over when it is full, or after 100 ms; twice that, and nothing older comes.
+const LATE: Duration = Duration::from_millis(200);
+/// How long frames before the cut may still come in when it leaves.
+const LAST: Duration = Duration::from_millis(300);
+/// Between two questions to the kernel for what it dropped.
+const STATISTICS: Duration = Duration::from_secs(1);
+
+/// What the control thread tells the capture threads. They look at it in every turn.
+pub struct Control {
+    /// Packets stamped before this are taken; the end of time until it leaves.
+    cut: AtomicU64,
+    /// Whether somebody else has the packets from there on.
+    is_handed_over: AtomicU64,
+    /// How many times the settings have changed.
+    generation: AtomicU64,
+    settings: Mutex<Arc<Settings>>,
+}
+
+impl Control {
+    /// Go on, by these settings.
+    pub fn new(settings: Settings) -> Control {
+        Control {
+            cut: AtomicU64::new(u64::MAX),
+            is_handed_over: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
+            settings: Mutex::new(Arc::new(settings)),
+        }
+    }
+
+    /// Take what is stamped before `cut`, and leave.
+    pub fn leave(&self, cut: Timestamp, is_handed_over: bool) {
+        self.is_handed_over.store(is_handed_over.into(), Ordering::Relaxed);
+        self.cut.fetch_min(cut.as_nanos(), Ordering::Release);
+    }
+
+    /// Go by other settings.
+    pub fn change(&self, settings: Settings) {
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    fn cut(&self) -> Timestamp {
+        Timestamp::from_nanos(self.cut.load(Ordering::Acquire))
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a capture thread has.
+pub struct Follower<C> {
+    /// Its rings.
+    pub live: Live,
+    /// What follows the packets.
+    pub tracker: Tracker,
+    /// Where transactions go.
+    pub feeder: Feeder,
+    /// Its clocks.
+    pub timeline: Timeline<C>,
+    /// Its place on the page.
+    pub slot: Slot,
+    /// What it is told.
+    pub control: Arc<Control>,
+    /// Packets stamped before this are another process's.
+    pub since: Timestamp,
+    /// Memory of all threads together.
+    pub budget: Budget,
+    /// Its interfaces, in the order of its rings.
+    pub interfaces: Vec<String>,
+    /// Where it says what is wrong.
+    pub reports: Sender<Report>,
+}
+
+impl<C: Clock> Follower<C> {
+    /// Follows packets until it is told to leave; everything that waits leaves then. Allocates nothing per packet.
+    pub fn run(mut self) {
+        let mut generation = 0;
+        let mut kernel = Kernel::default();
+        let mut next_statistics = Duration::ZERO;
+        let mut leave_by = None;
+        loop {
+            // When poll does not work, the loop goes on all the same, only without a pause.
+            let _ = self.live.wait(WAIT, &[]);
+            let cut = self.control.cut();
+            let is_past_cut = self.turn(cut);
+            let monotonic = self.timeline.monotonic();
+            if monotonic >= next_statistics {
+                next_statistics = monotonic + STATISTICS;
+                add(&mut kernel, &self.live.statistics());
+            }
+            self.publish(&kernel);
+            if self.control.generation.load(Ordering::Acquire) != generation {
+                generation = self.control.generation.load(Ordering::Acquire);
+                self.reconfigure();
+            }
+            if cut.as_nanos() < u64::MAX {
+                let by = *leave_by.get_or_insert(monotonic + LAST);
+                if is_past_cut || monotonic > by {
+                    break;
+                }
+            }
+        }
+        self.leave(kernel);
+    }
+
+    /// Reads what there is, lets leave what has waited too long. Whether packets beyond the cut have come.
+    fn turn(&mut self, cut: Timestamp) -> bool {
+        if let Some(by) = self.timeline.look() {
+            self.tracker.clock_was_set(by);
+        }
+        let Follower { live, tracker, feeder, timeline, since, .. } = self;
+        let now = timeline.now();
+        let mut is_past_cut = false;
+        let read = live.read(now, FRAMES, |frame| {
+            let time = timeline.packet(frame.time, |by| tracker.clock_was_set(by));
+            if time >= cut {
+                is_past_cut = true;
+            } else if time >= *since {
+                tracker.packet(&Frame { time, ..*frame }, feeder);
+            }
+        });
+        if read.frames == 0 {
+            // Nothing older than this can come any more.
+            let now = Timestamp::from_nanos(now.as_nanos().saturating_sub(LATE.as_nanos() as u64));
+            tracker.expire(now.min(cut), feeder);
+        }
+        for (index, error) in &read.failed {
+            let name = self.interfaces.get(*index).cloned().unwrap_or_default();
+            self.report(Report::InterfaceLost(name, error.to_string()));
+        }
+        is_past_cut && read.frames < FRAMES
+    }
+
+    fn publish(&mut self, kernel: &Kernel) {
+        let tracker = &self.tracker;
+        self.feeder.turn(|| Ledger { kernel: kernel.clone(), ..tracker.ledger() });
+        self.slot.publish(&Ledger { kernel: kernel.clone(), ..tracker.ledger() });
+        self.slot.turn();
+    }
+
+    fn report(&self, report: Report) {
+        // When nobody listens any more the process is about to end.
+        let _ = self.reports.send(report);
+    }
+
+    /// Other settings: the kernel's filter first, so that what it lets through from then on is judged by the new rules.
+    fn reconfigure(&mut self) {
+        let settings = self.control.settings();
+        let filter = Filter::new(&settings);
+        let refused: Vec<_> = self.live.sources().flatten().filter_map(|ring| ring.set_filter(&filter).err()).collect();
+        for error in refused {
+            self.report(Report::Log(LogLevel::Error, format!("the old filter stays in force: {error}")));
+        }
+        let rules = Rules::new(&settings, settings.run_capture_rd(), settings.interfaces.len());
+        self.tracker.reconfigure(rules, Limits::of_thread(&settings, &self.budget), &mut self.feeder);
+    }
+
+    fn leave(mut self, mut kernel: Kernel) {
+        let Follower { live, tracker, feeder, timeline, since, control, .. } = &mut self;
+        let cut = control.cut();
+        live.flush(|frame| {
+            let time = timeline.packet(frame.time, |by| tracker.clock_was_set(by));
+            if time >= *since && time < cut {
+                tracker.packet(&Frame { time, ..*frame }, feeder);
+            }
+        });
+        if self.control.is_handed_over.load(Ordering::Relaxed) == 1 {
+            self.tracker.hand_over(&mut self.feeder);
+        } else {
+            self.tracker.finish(&mut self.feeder);
+        }
+        add(&mut kernel, &self.live.statistics());
+        let ledger = Ledger { kernel, ..self.tracker.ledger() };
+        self.slot.publish(&ledger);
+        self.feeder.finish(ledger);
+    }
+}
+
+fn add(sum: &mut Kernel, more: &Kernel) {
+    sum.received += more.received;
+    sum.dropped += more.dropped;
+    sum.interface_dropped += more.interface_dropped;
+}

@@ -1,0 +1,89 @@
+//! A child's side of the channel, and the signal that it heeds.
+
+use super::{
+    channel::{Channel, Order, Report, Start},
+    sandbox::Entered,
+    signals::Signals,
+};
+use crate::config::LogLevel;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::{
+    io,
+    os::{fd::AsFd, unix::net::UnixStream},
+    time::{Duration, Instant},
+};
+
+/// How long a child waits for its first order, and for its last words to be taken.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where a child hears from its supervisor, and reports to it.
+pub struct Post {
+    channel: Channel,
+    signals: Signals,
+    orders: Vec<Order>,
+}
+
+impl Post {
+    /// Over the stream that is descriptor 0. The first order.
+    pub fn open() -> io::Result<(Post, Start)> {
+        let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+        let mut post = Post { channel: Channel::new(stream)?, signals: Signals::for_child()?, orders: Vec::new() };
+        let by = Instant::now() + PATIENCE;
+        while !post.is_to_leave() && Instant::now() < by {
+            post.wait(PATIENCE);
+            if !post.orders.is_empty() {
+                if let Order::Start(start) = post.orders.remove(0) {
+                    return Ok((post, start));
+                }
+                break;
+            }
+        }
+        Err(io::Error::other("no supervisor tells this process what to do; start it with: sie-dns-sensor run"))
+    }
+
+    /// Waits for an order or a signal, and sends what waits to be sent.
+    pub fn wait(&mut self, limit: Duration) {
+        let mut descriptors = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN), self.channel.to_poll()];
+        // An interruption is a signal, which is looked for next.
+        let _ = poll(&mut descriptors, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
+        self.signals.clear();
+        self.channel.flush();
+        self.orders.extend(self.channel.receive());
+        let dropped = self.channel.take_dropped();
+        if dropped > 0 && !self.channel.wants_to_send() {
+            self.send(&Report::Log(LogLevel::Warning, format!("{dropped} reports of this process were dropped")));
+        }
+    }
+
+    /// The orders that have come.
+    pub fn orders(&mut self) -> Vec<Order> {
+        std::mem::take(&mut self.orders)
+    }
+
+    /// Whether the supervisor is gone, or a signal says to leave.
+    pub fn is_to_leave(&self) -> bool {
+        self.signals.leave() || !self.channel.is_open()
+    }
+
+    /// Reports.
+    pub fn send(&mut self, report: &Report) {
+        self.channel.send(report);
+    }
+
+    /// Reports what the sandbox enforces.
+    pub fn confined(&mut self, name: &str, entered: &Entered) {
+        let enforced = format!("the {name} process is confined: {}", entered.enforced.join(", "));
+        self.send(&Report::Log(LogLevel::Debug, enforced));
+        for missing in &entered.missing {
+            self.send(&Report::Log(LogLevel::Warning, format!("the {name} process is confined less: {missing}")));
+        }
+    }
+
+    /// Waits until the last words are taken, for a while.
+    pub fn close(&mut self) {
+        let by = Instant::now() + PATIENCE;
+        while self.channel.wants_to_send() && self.channel.is_open() && Instant::now() < by {
+            self.wait(Duration::from_millis(100));
+        }
+    }
+}

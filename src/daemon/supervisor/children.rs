@@ -1,0 +1,199 @@
+//! Starting children, and doing what they ask for.
+
+use super::{
+    super::{
+        channel::{Order, Report, Start},
+        child::{Child, Role},
+        directories, network, users,
+    },
+    Again, LEAVE, Supervisor,
+};
+use crate::time::Timestamp;
+use std::{process::ExitCode, time::Duration};
+
+/// Exit code: settings (EX_CONFIG of sysexits.h).
+const SETTINGS: u8 = 78;
+/// Exit code: usage or failure.
+const FAILED: u8 = 2;
+
+impl Supervisor {
+    /// Interfaces that are not there at the start are told and counted from there on.
+    pub(super) fn miss_interfaces(&mut self) {
+        let now = self.now();
+        let up = network::interfaces();
+        for name in self.interfaces.missing() {
+            if !up.is_up(&name) {
+                self.interface_lost(&name, up.why_not(&name), now);
+            }
+        }
+    }
+
+    pub(super) fn interface_lost(&mut self, name: &str, reason: &str, now: Duration) {
+        if self.interfaces.lost(name, now) {
+            self.log.warning(&format!("interface {name}: {reason}; nothing is captured from it until it is back"));
+        }
+    }
+
+    pub(super) fn start_children(&mut self) {
+        let now = self.now();
+        if self.stops.is_some() {
+            return;
+        }
+        if self.upload.is_none() && self.upload_start.not_before <= now {
+            let start = self.start_order(Vec::new(), false);
+            self.upload = self.started(Child::start(Role::Upload, start, 0, now), Role::Upload);
+        }
+        let up = network::interfaces();
+        if self.capture.is_none() && self.capture_start.not_before <= now {
+            let names = self.interfaces.to_open(now, |name| up.is_up(name));
+            if !names.is_empty() {
+                let start = self.start_order(names, false);
+                self.capture = self.started(Child::start(Role::Capture, start, self.slots(), now), Role::Capture);
+            }
+            return;
+        }
+        let is_settled = self.capture.as_ref().is_some_and(|child| child.is_ready && !child.is_leaving());
+        if !is_settled || self.successor.is_some() || self.successor_start.not_before > now {
+            return;
+        }
+        let renamed = self.interfaces.renamed(|name| up.index(name));
+        for name in &renamed {
+            self.interface_lost(name, "it has another name now, or another one has its name", now);
+        }
+        let back = self.interfaces.to_try(now, |name| up.is_up(name));
+        if self.wants_successor || !back.is_empty() || !renamed.is_empty() {
+            self.wants_successor = false;
+            let names = self.interfaces.to_open(now, |name| up.is_up(name));
+            let start = self.start_order(names, true);
+            self.successor = self.started(Child::start(Role::Capture, start, self.slots(), now), Role::Capture);
+        }
+    }
+
+    pub(super) fn start_order(&self, interfaces: Vec<String>, takes_over: bool) -> Start {
+        let settings = self.settings.to_text();
+        Start { settings, interfaces, host: self.host.clone(), offset: self.seed, takes_over }
+    }
+
+    /// A page has a slot for each capture thread and one for the writers.
+    pub(super) fn slots(&self) -> usize {
+        self.settings.capture_threads + 1
+    }
+
+    pub(super) fn started(&mut self, child: std::io::Result<Child>, role: Role) -> Option<Child> {
+        match child {
+            Ok(child) => {
+                self.log.debug(&format!("started the {} process, {}", role.name(), child.pid()));
+                Some(child)
+            }
+            Err(error) => {
+                let now = self.now();
+                let wait = self.again(role).died(now, Duration::ZERO).as_secs();
+                self.log.error(&format!("cannot start the {} process: {error}; next try in {wait} s", role.name()));
+                None
+            }
+        }
+    }
+
+    pub(super) fn again(&mut self, role: Role) -> &mut Again {
+        match role {
+            Role::Upload => &mut self.upload_start,
+            Role::Capture if self.capture.is_some() => &mut self.successor_start,
+            Role::Capture => &mut self.capture_start,
+        }
+    }
+
+    /// Does what the children ask for.
+    pub(super) fn listen(&mut self) {
+        let reports = |child: &mut Option<Child>| child.as_mut().map(Child::reports).unwrap_or_default();
+        for report in reports(&mut self.upload) {
+            self.heed(report, Role::Upload, false);
+        }
+        for report in reports(&mut self.capture) {
+            self.heed(report, Role::Capture, false);
+        }
+        for report in reports(&mut self.successor) {
+            self.heed(report, Role::Capture, true);
+        }
+        let of_leaving: Vec<Report> = self.leaving.iter_mut().flat_map(Child::reports).collect();
+        for report in of_leaving {
+            match report {
+                Report::InterfaceLost(..) | Report::DirectoryGone => {} // its successor says so too
+                report => self.heed(report, Role::Capture, false),
+            }
+        }
+    }
+
+    /// What a child that is gone had still to say: log lines, and why.
+    pub(super) fn heed_last(&mut self, report: Report) {
+        if let Report::Log(..) | Report::Hopeless(..) | Report::Published = report {
+            self.heed(report, Role::Capture, false);
+        }
+    }
+
+    fn heed(&mut self, report: Report, role: Role, is_successor: bool) {
+        let now = self.now();
+        match report {
+            Report::Log(level, line) => self.log.line(level, &line),
+            Report::Published => self.look_for_files(),
+            Report::InterfaceLost(name, reason) => self.interface_lost(&name, &reason, now),
+            Report::Ready(..) if role == Role::Upload => {
+                self.upload.iter_mut().for_each(|child| child.is_ready = true);
+                self.look_for_files();
+            }
+            Report::Ready(since, opened) => self.captures(since, &opened, is_successor),
+            Report::DirectoryGone => self.make_spool_anew(),
+            Report::Hopeless(message, is_settings) => {
+                self.log.error(&message);
+                if !self.is_ready {
+                    self.stop(ExitCode::from(if is_settings { SETTINGS } else { FAILED }));
+                }
+            }
+        }
+    }
+
+    pub(super) fn look_for_files(&mut self) {
+        if let Some(upload) = &mut self.upload {
+            upload.channel().send(&Order::Look);
+        }
+    }
+
+    /// A capture child is ready: it has the packets since `since`.
+    pub(super) fn captures(&mut self, since: Timestamp, opened: &[String], is_successor: bool) {
+        let now = self.now();
+        if is_successor {
+            let Some(successor) = self.successor.take() else { return };
+            if let Some(mut old) = self.capture.replace(successor) {
+                old.leave(Order::Leave(Some(since)), now, LEAVE);
+                self.leaving.push(old);
+            }
+        }
+        self.capture.iter_mut().for_each(|child| child.is_ready = true);
+        let up = network::interfaces();
+        let opened: Vec<_> = opened.iter().map(|name| (name.clone(), up.index(name))).collect();
+        let back = self.interfaces.captured(&opened, now);
+        if !back.is_empty() && self.is_ready {
+            self.log.info(&format!("captures from {} again", back.join(", ")));
+        }
+        if self.stops.is_some() {
+            self.stop_capture();
+        }
+    }
+
+    pub(super) fn make_spool_anew(&mut self) {
+        let (spool, channel) = (&self.settings.spool_dir, &self.settings.channel);
+        let made = users::of_capture(&self.settings).map_err(|error| error.to_string()).and_then(|owner| {
+            directories::remake_spool(spool, channel, &directories::STAGES, &owner).map_err(|error| error.to_string())
+        });
+        match made {
+            Ok(()) => {
+                self.log.warning("the spool directory was gone; it is made anew");
+                self.wants_successor = true;
+                if let Some(mut upload) = self.upload.take() {
+                    upload.leave(Order::Leave(None), self.now(), LEAVE);
+                    self.leaving.push(upload);
+                }
+            }
+            Err(error) => self.log.error(&format!("the spool directory is gone: {error}")),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Children that end, and the end of it all.
+
+use super::{
+    super::{
+        channel::Order,
+        child::{self, Child, Role},
+        notify,
+    },
+    LEAVE, Supervisor,
+};
+use crate::stats::Ledger;
+use std::process::{ExitCode, ExitStatus};
+
+impl Supervisor {
+    /// Takes leave of children that have ended.
+    pub(super) fn reap(&mut self) {
+        for (child, status) in [ended(&mut self.upload), ended(&mut self.successor)].into_iter().flatten() {
+            self.child_ended(child, status);
+        }
+        if let Some((child, status)) = ended(&mut self.capture) {
+            if self.stops.is_none() {
+                self.interfaces.all_lost(self.now());
+            }
+            self.child_ended(child, status);
+            // It takes nothing over any more, and captures all the same.
+            self.capture = self.successor.take();
+        }
+        let mut gone = Vec::new();
+        for mut child in std::mem::take(&mut self.leaving) {
+            match child.ended() {
+                Some(status) => gone.push((child, status)),
+                None => self.leaving.push(child),
+            }
+        }
+        for (child, status) in gone {
+            self.child_ended(child, status);
+        }
+    }
+
+    fn child_ended(&mut self, mut child: Child, status: ExitStatus) {
+        let now = self.now();
+        for report in child.reports() {
+            self.heed_last(report);
+        }
+        let (name, pid) = (child.role().name(), child.pid());
+        let mut ledger = child.ledger();
+        if status.success() && child.is_leaving() {
+            self.past.add(&ledger);
+            return self.log.debug(&format!("the {name} process, {pid}, has left"));
+        }
+        let ending = child::ending(status);
+        let was_killed = !status.success();
+        let mut lost = String::new();
+        if was_killed && child.role() == Role::Capture {
+            ledger.killed();
+            lost = format!(
+                "; lost with it: {} transactions not in a file yet, {} queries waiting",
+                ledger.output.lost_transactions, ledger.queries.lost
+            );
+        }
+        self.past.add(&ledger);
+        if child.is_leaving() || self.stops.is_some() {
+            return self.log.error(&format!("the {name} process, {pid}, did not leave in order: {ending}{lost}"));
+        }
+        let wait = self.again(child.role()).died(now, child.age(now));
+        let when = if wait.is_zero() { "at once".to_owned() } else { format!("in {} s", wait.as_secs()) };
+        self.log.error(&format!("the {name} process, {pid}, ended: {ending}{lost}; a new one starts {when}"));
+    }
+
+    /// Begins the end: capture first, so that the upload child finds its last file.
+    pub(super) fn stop(&mut self, code: ExitCode) {
+        if self.stops.is_some() {
+            return;
+        }
+        self.stops = Some(code);
+        notify::stopping();
+        self.stop_capture();
+    }
+
+    pub(super) fn stop_capture(&mut self) {
+        let now = self.now();
+        for child in self.capture.iter_mut().chain(&mut self.successor) {
+            child.leave(Order::Leave(None), now, LEAVE);
+        }
+    }
+
+    /// Whether all children are gone. When only the upload child is left it is told to leave too.
+    pub(super) fn is_alone(&mut self) -> bool {
+        let now = self.now();
+        if self.capture.is_some() || self.successor.is_some() || !self.leaving.is_empty() {
+            return false;
+        }
+        match &mut self.upload {
+            None => true,
+            Some(upload) => {
+                if !upload.is_leaving() {
+                    upload.channel().send(&Order::Look);
+                    upload.leave(Order::Leave(None), now, LEAVE);
+                }
+                false
+            }
+        }
+    }
+
+    /// Kills what hangs.
+    pub(super) fn kill_what_hangs(&mut self) {
+        let now = self.now();
+        let all = self.capture.iter_mut().chain(&mut self.successor).chain(&mut self.upload).chain(&mut self.leaving);
+        for child in all.filter_map(|child| child.hangs(now, super::HANG).then_some(child)) {
+            let line = format!("the {} process, {}, hangs: it is killed", child.role().name(), child.pid());
+            self.log.error(&line);
+            if let Err(error) = child.kill() {
+                self.log.error(&format!("cannot kill process {}: {error}", child.pid()));
+            }
+        }
+    }
+
+    /// What all processes have counted since the start.
+    pub(super) fn ledger(&self) -> Ledger {
+        let mut ledger = self.past.clone();
+        for child in self.capture.iter().chain(&self.successor).chain(&self.leaving) {
+            ledger.add(&child.ledger());
+        }
+        ledger.gaps = self.interfaces.gaps(self.now());
+        ledger
+    }
+
+    /// The last words.
+    pub(super) fn conclude(&mut self) {
+        let ledger = self.ledger();
+        if self.is_ready {
+            ledger.to_text().lines().for_each(|line| self.log.info(line));
+        }
+        for imbalance in ledger.imbalances() {
+            self.log.error(&format!("the ledger does not balance: {imbalance}; this is a bug, please report it"));
+        }
+    }
+}
+
+/// The child and how it ended, if it has.
+fn ended(child: &mut Option<Child>) -> Option<(Child, ExitStatus)> {
+    let status = child.as_mut()?.ended()?;
+    Some((child.take()?, status))
+}

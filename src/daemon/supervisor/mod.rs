@@ -1,0 +1,154 @@
+//! The supervisor: starts the children, starts them anew, listens to signals, logs. It parses no packet.
+//!
+//! One loop. Every turn it starts what is to be started, sleeps, hears what children and signals say, and takes leave of
+//! children that have ended.
+
+mod children;
+mod ending;
+mod reload;
+
+use super::{
+    SystemClock, backoff::Backoff, child::Child, interfaces::Interfaces, log::Log, signals::Signals, timeline::Timeline,
+};
+use crate::{config::Settings, stats::Ledger, time::Clock};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::{os::fd::AsFd, path::PathBuf, process::ExitCode, time::Duration};
+
+/// How often it looks after everything that no signal and no message tells.
+const TICK: Duration = Duration::from_millis(500);
+/// A child that was told to leave and is there so much later is killed. It takes two seconds when all is well.
+const LEAVE: Duration = Duration::from_secs(15);
+/// A capture thread that has not turned for so long hangs; it turns ten times a second.
+const HANG: Duration = Duration::from_secs(30);
+
+/// What keeps running while settings change.
+pub struct Supervisor {
+    log: Log,
+    signals: Signals,
+    clock: SystemClock,
+    timeline: Timeline<SystemClock>,
+    source: Source,
+    settings: Settings,
+    host: String,
+    seed: u64,
+    interfaces: Interfaces,
+    /// The capture child that has the packets.
+    capture: Option<Child>,
+    /// Its successor, not ready yet.
+    successor: Option<Child>,
+    /// Those that were told to leave.
+    leaving: Vec<Child>,
+    upload: Option<Child>,
+    capture_start: Again,
+    successor_start: Again,
+    upload_start: Again,
+    /// A successor is wanted although no interface is back.
+    wants_successor: bool,
+    /// What children that are gone counted.
+    past: Ledger,
+    is_ready: bool,
+    stops: Option<ExitCode>,
+    next_account: Duration,
+    next_feed: Duration,
+    status: String,
+    on_ready: Option<Box<dyn FnOnce()>>,
+}
+
+/// Where settings are read from, again on HUP.
+pub struct Source {
+    /// The file.
+    pub file: PathBuf,
+    /// What goes over it.
+    pub sets: Vec<String>,
+}
+
+/// When a child may be started.
+#[derive(Default)]
+struct Again {
+    not_before: Duration,
+    backoff: Backoff,
+}
+
+impl Again {
+    fn died(&mut self, now: Duration, lived: Duration) -> Duration {
+        let wait = self.backoff.died(lived);
+        self.not_before = now + wait;
+        wait
+    }
+}
+
+impl Supervisor {
+    /// With valid settings; nothing is started yet. `on_ready` is called when all children are.
+    pub fn new(
+        source: Source,
+        settings: Settings,
+        host: String,
+        log: Log,
+        on_ready: Option<Box<dyn FnOnce()>>,
+    ) -> std::io::Result<Supervisor> {
+        let clock = SystemClock::new();
+        let seed = clock.wall().as_nanos() ^ u64::from(std::process::id()).rotate_left(32);
+        let names = settings.interfaces.iter().map(|interface| interface.name.clone());
+        Ok(Supervisor {
+            log,
+            signals: Signals::for_supervisor()?,
+            clock,
+            timeline: Timeline::new(clock),
+            source,
+            host,
+            seed,
+            interfaces: Interfaces::new(names),
+            settings,
+            capture: None,
+            successor: None,
+            leaving: Vec::new(),
+            upload: None,
+            capture_start: Again::default(),
+            successor_start: Again::default(),
+            upload_start: Again::default(),
+            wants_successor: false,
+            past: Ledger::default(),
+            is_ready: false,
+            stops: None,
+            next_account: clock.monotonic() + reload::ACCOUNT,
+            next_feed: Duration::ZERO,
+            status: String::new(),
+            on_ready,
+        })
+    }
+
+    /// Runs until it is told to leave, or cannot begin.
+    pub fn run(mut self) -> ExitCode {
+        self.miss_interfaces();
+        loop {
+            self.start_children();
+            self.wait();
+            self.listen();
+            self.reap();
+            self.obey_signals();
+            self.look_after();
+            if let Some(code) = self.stops
+                && self.is_alone()
+            {
+                self.conclude();
+                return code;
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    /// Sleeps until something is to be done, a tick at most.
+    fn wait(&mut self) {
+        let mut descriptors = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let all = self.capture.iter().chain(&self.successor).chain(&self.upload).chain(&self.leaving);
+        descriptors.extend(all.filter_map(Child::to_poll));
+        let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
+        // An interruption is a signal, which is looked for next; and whatever else is wrong, the loop goes on.
+        let _ = poll(&mut descriptors, timeout);
+        drop(descriptors);
+        self.signals.clear();
+    }
+}

@@ -1,0 +1,125 @@
+//! Signals, other settings, and what is to be done every so often.
+
+use super::{
+    super::{channel::Order, child::Child, notify},
+    Supervisor,
+};
+use crate::config::{self, table::Reload};
+use std::{process::ExitCode, time::Duration};
+
+/// Between two accounts in the log, at debug.
+pub(super) const ACCOUNT: Duration = Duration::from_secs(60);
+
+impl Supervisor {
+    pub(super) fn obey_signals(&mut self) {
+        if self.signals.leave() {
+            self.stop(ExitCode::SUCCESS);
+        }
+        if self.signals.take_reload() && self.stops.is_none() {
+            notify::reloading();
+            self.reload();
+            notify::ready(&self.status);
+        }
+        if self.signals.take_account() {
+            self.ledger().to_text().lines().for_each(|line| self.log.info(line));
+        }
+    }
+
+    /// Reads the settings again. Bad ones change nothing.
+    fn reload(&mut self) {
+        let mut settings = match config::load_for_run(&self.source.file, &self.source.sets) {
+            Ok((settings, notices)) => {
+                notices.iter().for_each(|notice| self.log.warning(&notice.to_string()));
+                settings
+            }
+            Err(problems) => {
+                problems.iter().for_each(|problem| self.log.error(&problem.to_string()));
+                return self.log.error("the settings are not used; the sensor goes on with those it has");
+            }
+        };
+        let differences = self.settings.differences(&settings);
+        let mut asks_for_child = false;
+        for setting in &differences {
+            match setting.reload {
+                Reload::Hup => asks_for_child |= setting.name == "interface",
+                Reload::NewChild => asks_for_child = true,
+                Reload::Restart => {
+                    settings.keep(setting, &self.settings);
+                    self.log.warning(&format!("{}: the change takes effect at the next start", setting.name));
+                }
+            }
+        }
+        let names: Vec<&str> = differences.iter().map(|setting| setting.name).collect();
+        let changed = if names.is_empty() { "nothing has changed".to_owned() } else { names.join(", ") };
+        self.log.info(&format!("settings read again: {changed}"));
+        self.log.set_level(settings.log_level);
+        self.log.set_priority(settings.syslog_priority);
+        let now = self.now();
+        self.interfaces.rename(settings.interfaces.iter().map(|interface| interface.name.clone()), now);
+        self.settings = settings;
+        self.wants_successor |= asks_for_child;
+        // Those who leave write what they have by the settings that they have.
+        let order = Order::Settings(self.settings.to_text());
+        for child in self.capture.iter_mut().chain(&mut self.successor).chain(&mut self.upload) {
+            child.channel().send(&order);
+        }
+    }
+
+    /// Everything that is to be done every so often.
+    pub(super) fn look_after(&mut self) {
+        let now = self.now();
+        if let Some(by) = self.timeline.look() {
+            let seconds = by as f64 / 1e9;
+            self.log.warning(&format!("the system clock was set, by {seconds:+.1} s; what waits is as old as it was"));
+        }
+        self.kill_what_hangs();
+        self.tell_readiness();
+        if now >= self.next_account {
+            self.next_account = now + ACCOUNT;
+            self.ledger().to_text().lines().for_each(|line| self.log.debug(line));
+        }
+        if let Some(interval) = notify::watchdog()
+            && now >= self.next_feed
+            && self.is_well(now, interval)
+        {
+            self.next_feed = now + interval / 3;
+            notify::feed();
+        }
+    }
+
+    /// The capture loop turns, or knowingly waits for its interface.
+    fn is_well(&mut self, now: Duration, interval: Duration) -> bool {
+        self.capture.as_mut().is_none_or(|child| child.silence(now) < interval / 2)
+    }
+
+    /// Says once that all children are ready, and what is captured from whenever that changes.
+    fn tell_readiness(&mut self) {
+        let is_ready = |child: &Option<Child>| child.as_ref().is_some_and(|child| child.is_ready);
+        let waits = self.capture.is_none() && self.interfaces.active().is_empty();
+        if self.stops.is_some() || !(self.is_ready || is_ready(&self.upload) && (waits || is_ready(&self.capture))) {
+            return;
+        }
+        let status = self.describe();
+        let is_news = status != self.status;
+        self.status = status;
+        if !self.is_ready {
+            self.is_ready = true;
+            self.log.info(&format!("ready: {}", self.status));
+            notify::ready(&self.status);
+            if let Some(on_ready) = self.on_ready.take() {
+                on_ready();
+            }
+        } else if is_news {
+            notify::status(&self.status);
+        }
+    }
+
+    fn describe(&self) -> String {
+        let (active, missing) = (self.interfaces.active().join(", "), self.interfaces.missing().join(", "));
+        match (active.is_empty(), missing.is_empty()) {
+            (false, true) => format!("captures from {active}"),
+            (false, false) => format!("captures from {active}; waits for {missing}"),
+            (true, _) => format!("waits for {missing}"),
+        }
+    }
+}
