@@ -8,6 +8,7 @@ mod backoff;
 mod capture;
 mod channel;
 pub mod child;
+pub mod cgroup;
 mod clock;
 pub mod directories;
 mod follow;
