@@ -1,6 +1,7 @@
 //! One binary for all tests of behaviour.
 
 mod build;
+mod check;
 mod cli;
 mod clock;
 mod encoding;

@@ -1,5 +1,6 @@
 //! Command line.
 
+mod check;
 mod output;
 mod progress;
 mod read;
@@ -22,6 +23,8 @@ struct CommandLine {
 enum Command {
     /// Capture from interfaces, write and hand on files: the sensor
     Run(run::RunArgs),
+    /// Check the settings, and show what the sensor would do
+    Check(check::CheckArgs),
     /// From capture files to NMSG, with an account of every packet
     Replay(replay::ReplayArgs),
     /// Show what NMSG files hold
@@ -32,6 +35,7 @@ enum Command {
 pub fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Read(args) => read::run(args),
     }

@@ -1,0 +1,203 @@
+//! `sie-dns-sensor check`: whether the settings are right, and what the sensor would do with them on this host.
+
+mod accounts;
+mod interfaces;
+mod paths;
+mod report;
+
+use crate::{
+    config::{self, Budget, CaptureQr, CaptureRd, Notice, Settings, problem::Remark},
+    daemon::{Synchronised, cgroup, synchronised},
+};
+use clap::Args;
+use report::Report;
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+/// What was typed.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Read settings from this file, not from that of the system
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set a setting, over what the configuration file says: interface="eth0+"
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+}
+
+/// Exit code: settings (EX_CONFIG of sysexits.h).
+const SETTINGS: u8 = 78;
+/// Exit code: failure.
+const FAILED: u8 = 2;
+
+/// Runs the subcommand.
+pub fn run(args: &CheckArgs) -> ExitCode {
+    let file = args.config.as_deref().unwrap_or(config::default_path());
+    let (settings, notices) = match config::load_for_run(file, &args.set) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            let _ = writeln!(io::stderr(), "{problems}");
+            return ExitCode::from(SETTINGS);
+        }
+    };
+    let report = report(&settings, &notices);
+    match write!(io::stdout(), "{report}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let _ = writeln!(io::stderr(), "sie-dns-sensor check: cannot write standard output: {error}");
+            ExitCode::from(FAILED)
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// What the sensor would do, then what was made of the settings, then what does not fit this host.
+fn report(settings: &Settings, notices: &[Notice]) -> Report {
+    let mut report = Report::default();
+    interfaces::describe(settings, &mut report);
+    watched(settings, &mut report);
+    kernel_filter(settings, &mut report);
+    memory(settings, &mut report);
+    accounts::describe(settings, &mut report);
+    paths::describe(settings, &mut report);
+    output(settings, &mut report);
+    clock(&mut report);
+    for notice in notices {
+        match notice.remark {
+            Remark::WorldWritable | Remark::GroupWritable(_) | Remark::OwnedBy(_) | Remark::HostBits(..) => {
+                report.warn(notice.to_string());
+            }
+            Remark::Unused | Remark::SnapLength(..) | Remark::LeadingZero(_) => report.note(notice.to_string()),
+        }
+    }
+    report
+}
+
+fn watched(settings: &Settings, report: &mut Report) {
+    report.heading("packets");
+    let or_none = |list: String| if list.is_empty() { "none".to_owned() } else { list };
+    report.row("resolvers", or_none(settings.resolver_addresses.to_string()));
+    report.row("servers", or_none(settings.authority_addresses.to_string()));
+    report.row("DNS ports", settings.ports.iter().map(|port| port.to_string()).collect::<Vec<_>>().join(", "));
+    report.row(
+        "RD bit",
+        match settings.run_capture_rd() {
+            CaptureRd::Both => "0 and 1: queries of clients are collected too",
+            CaptureRd::Only(false) => "0 only: what resolvers ask, not what their clients ask",
+            CaptureRd::Only(true) => "1 only: what clients and forwarders ask",
+        },
+    );
+    report.row(
+        "transactions",
+        match settings.capture_qr {
+            CaptureQr::Pair => format!("queries with their responses, within {} s", settings.query_timeout.as_secs()),
+            CaptureQr::Queries => "queries alone".into(),
+            CaptureQr::Responses => "responses alone".into(),
+        },
+    );
+    report.row("TCP", if settings.capture_tcp { "collected" } else { "not collected" });
+    let names = &settings.name_filter;
+    let (kept, dropped) = (names.included().count(), names.excluded().count());
+    report.row("names", if dropped == 0 { "all".into() } else { format!("{dropped} dropped, {kept} of them kept") });
+    match (settings.zero_resolver_address, settings.strip_ecs) {
+        (false, false) => report.row("hidden", "nothing"),
+        (true, false) => report.row("hidden", "the resolver's address"),
+        (false, true) => report.row("hidden", "client subnets"),
+        (true, true) => report.row("hidden", "the resolver's address, client subnets"),
+    }
+}
+
+fn kernel_filter(settings: &Settings, report: &mut Report) {
+    let lines = filter_lines(settings);
+    if !lines.is_empty() {
+        report.heading("kernel filter");
+        lines.into_iter().for_each(|line| report.line(line));
+    }
+}
+
+/// CALL SITE for `capture::filter`: the filter's text and its number of instructions, a line each. Until then the section is
+/// left out.
+fn filter_lines(_settings: &Settings) -> Vec<String> {
+    Vec::new()
+}
+
+fn memory(settings: &Settings, report: &mut Report) {
+    let Ok(budget) = Budget::new(settings, settings.interfaces.len(), settings.capture_threads) else {
+        return; // refused when the settings were loaded
+    };
+    let threads = budget.threads();
+    report.heading("memory, in kilobytes");
+    report.number("limit", budget.limit / 1024);
+    for (part, bytes) in budget.parts().into_iter().filter(|(_, bytes)| *bytes > 0) {
+        report.number(&format!("  {part}"), bytes / 1024);
+    }
+    if threads > 1 {
+        report.number("shared by threads", threads);
+    }
+    if let Some(limit) = cgroup::memory_limit() {
+        report.number("limit of this control group", limit / 1024);
+        if limit < budget.limit {
+            report.warn(format!(
+                "the control group of this shell may use {} kilobytes; write memory_ulimit_kbytes=\"{}\" if the sensor is \
+                 to run in it",
+                limit / 1024,
+                limit / 1024 / 4 * 3,
+            ));
+        }
+    }
+}
+
+fn output(settings: &Settings, report: &mut Report) {
+    report.heading("files");
+    report.row("host name", host_name(settings));
+    report.row("a new one", format!("every {} s", settings.rotate.as_secs()));
+    let written =
+        |name: &str| config::SETTINGS.iter().find(|setting| setting.name == name).map(|s| s.written(settings));
+    report.row("compression", written("compress").unwrap_or_default());
+    let limit = |kilobytes: Option<u64>, age: Option<std::time::Duration>| {
+        let size = kilobytes.map(|bytes| format!("{} kilobytes", bytes / 1024));
+        let age = age.map(|age| format!("{} days", age.as_secs() / 86_400));
+        let limits: Vec<String> = [size, age].into_iter().flatten().collect();
+        if limits.is_empty() { "no limit".to_owned() } else { format!("at most {}", limits.join(", ")) }
+    };
+    report.row("waiting", limit(settings.max_spool_size, None));
+    match settings.archive {
+        true => report.row("archive", limit(settings.archive_max_size, settings.archive_max_age)),
+        false => report.row("archive", "none"),
+    }
+    match (settings.upload, settings.archive) {
+        (true, _) => report.row("upload to", written("submitserver").unwrap_or_default()),
+        (false, true) => report.row("upload", "none"),
+        (false, false) => {
+            report.row("upload", "none");
+            report.warn("neither upload nor archive is on: every file is deleted as soon as it is complete".into());
+        }
+    }
+    let is_remote = !matches!(settings.submit_server, config::SubmitServer::Dir(_));
+    if settings.upload && is_remote && settings.login.is_none() {
+        report.warn("login is not set: nothing can be uploaded; write login=\"ACCOUNT\", or upload=\"no\"".into());
+    }
+}
+
+/// CALL SITE for `spool::names::host_name`: the HOST of file names.
+fn host_name(settings: &Settings) -> String {
+    let kernels = || nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    settings.host_name.clone().unwrap_or_else(kernels)
+}
+
+fn clock(report: &mut Report) {
+    report.heading("clock");
+    report.row(
+        "synchronised",
+        match synchronised() {
+            Synchronised::Yes => "yes",
+            Synchronised::No => "no",
+            Synchronised::Unknown => "the kernel does not tell",
+        },
+    );
+    if synchronised() == Synchronised::No {
+        report.warn("the clock is not synchronised: data with wrong times is worthless; start chrony or ntpd".into());
+    }
+}

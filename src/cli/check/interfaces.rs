@@ -1,0 +1,62 @@
+//! The interfaces that the sensor would listen to.
+
+use super::report::Report;
+use crate::config::Settings;
+use nix::net::if_::InterfaceFlags;
+use std::{collections::HashMap, fs, path::Path};
+
+/// Linux's device for all interfaces; it is not in the list of them.
+const ANY: &str = "any";
+
+pub(super) fn describe(settings: &Settings, report: &mut Report) {
+    report.heading("interfaces");
+    let known = known();
+    for interface in &settings.interfaces {
+        let name = interface.name.as_str();
+        let mut said: Vec<&str> = Vec::new();
+        match known.get(name) {
+            _ if name == ANY && cfg!(target_os = "linux") => said.push("all interfaces"),
+            None => {
+                said.push("missing");
+                report.warn(format!("{name}: no such interface; the sensor waits until it is there"));
+            }
+            Some(flags) if flags.contains(InterfaceFlags::IFF_UP) => said.push("up"),
+            Some(_) => {
+                said.push("down");
+                report.warn(format!("{name}: the interface is down; make it up with: {}", up(name)));
+            }
+        }
+        said.extend(link_type(name));
+        if interface.promiscuous {
+            said.push("promiscuous");
+        }
+        report.row(name, said.join(", "));
+    }
+    report.row("buffer of each", format!("{} kilobytes", settings.capture_buffer / 1024));
+    if settings.capture_threads > 1 {
+        report.row("threads for each", settings.capture_threads.to_string());
+    }
+}
+
+/// The interfaces of this host with their state.
+fn known() -> HashMap<String, InterfaceFlags> {
+    let addresses = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    addresses.map(|address| (address.interface_name, address.flags)).collect()
+}
+
+fn up(name: &str) -> String {
+    if cfg!(target_os = "linux") { format!("ip link set {name} up") } else { format!("ifconfig {name} up") }
+}
+
+/// What frames look like, where the kernel tells (ARPHRD numbers of Linux).
+fn link_type(name: &str) -> Option<&'static str> {
+    let number = fs::read_to_string(Path::new("/sys/class/net").join(name).join("type")).ok()?;
+    Some(match number.trim() {
+        "1" => "Ethernet",
+        "512" => "PPP",
+        "768" | "776" | "778" | "65534" => "IP without link header",
+        "772" => "loopback",
+        "801" | "802" | "803" => "Wi-Fi",
+        _ => "another link type",
+    })
+}

@@ -1,0 +1,158 @@
+//! `check`: problems at once, else what the sensor would do; and the shipped configuration.
+
+use crate::program::{self, Ended, Scratch};
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+/// The file as the old package shipped it, with every variable that it knew and left out put in.
+const OLD: &str = r#"# configuration for sie-dns-sensor
+spooldir=/var/spool/sie
+uploadkey=/var/spool/sie/keys/upload
+login=sie-username
+interval=60
+maxper=16
+channel=ch202
+interface=lo
+DNSQR_RES_ADDRS="192.0.2.1, 2001:db8::1"
+syslog_priority=local5.info
+max_spool_size_kbytes=524288
+memory_ulimit_kbytes=524288
+DNSQR_AUTH_ADDRS=
+submitserver=submit.sie-network.net
+rsync=sie-rsync
+wrapsrv=sie-wrapsrv
+knownhosts=/var/spool/sie/keys/known_hosts
+archive=no
+upload=yes
+DNSQR_CAPTURE_RD=0
+export DNSQR_CAPTURE_QR=pair
+DNSQR_FILTER_QNAMES_EXCLUDE=local:10.in-addr.arpa
+DNSQR_FILTER_QNAMES_INCLUDE=keep.local
+DNSQR_QUERY_TIMEOUT=60
+DNSQR_STATE_TABLE_MAX=131072
+DNSQR_ZERO_RESOLVER_ADDRESS=0
+rsync_source=192.0.2.1
+"#;
+
+fn check(scratch: &Scratch, text: &str, sets: &[&str]) -> Ended {
+    let file = scratch.file("conf", text);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    check_file(&file, sets)
+}
+
+fn check_file(file: &Path, sets: &[&str]) -> Ended {
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    program::run(["check", "-c", file.to_str().unwrap()].into_iter().chain(sets))
+}
+
+/// The lines that begin with `word` and a colon, the path of the file cut to its name.
+fn said(ended: &Ended, word: &str) -> Vec<String> {
+    let lines = ended.text().lines().filter_map(|line| line.strip_prefix(word)?.strip_prefix(": "));
+    lines.map(|line| line.rsplit_once("/conf:").map_or(line, |(_, rest)| rest).to_string()).collect()
+}
+
+fn row<'e>(ended: &'e Ended, name: &str) -> &'e str {
+    let found = ended.text().lines().find_map(|line| line.trim_start().strip_prefix(name));
+    found.unwrap_or_else(|| panic!("{name}: {}", ended.text())).trim()
+}
+
+#[test]
+fn the_old_file_passes_and_says_what_is_unused() {
+    let scratch = Scratch::new();
+    let ended = check(&scratch, OLD, &[]).with_code(0);
+    assert_eq!(ended.stderr, "");
+    let notes = [
+        r#"5:10: interval="60": accepted, unused"#,
+        r#"15:7: rsync="sie-rsync": accepted, unused"#,
+        r#"16:9: wrapsrv="sie-wrapsrv": accepted, unused"#,
+    ];
+    assert_eq!(said(&ended, "note"), notes);
+    assert!(!said(&ended, "warning").iter().any(|warning| warning.starts_with(|c: char| c.is_ascii_digit())));
+    assert_eq!(row(&ended, "resolvers"), "192.0.2.1, 2001:db8::1");
+    assert_eq!(row(&ended, "names"), "2 dropped, 1 of them kept");
+    assert!(ended.text().lines().all(|line| line.chars().count() <= 120), "{}", ended.text());
+}
+
+#[test]
+fn obsolete_settings_say_what_replaced_them_and_misspelt_ones_what_was_meant() {
+    let scratch = Scratch::new();
+    let text = format!("{OLD}bpfpat_src='src host 192.0.2.7'\nbpfpat_dst=x\ndnstype=auth\nspoldir=/x\n");
+    let ended = check(&scratch, &text, &[]).with_code(78);
+    assert_eq!(ended.stdout, b"");
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!(lines.len(), 4, "{}", ended.stderr);
+    assert!(lines[0].ends_with(r#"replaced by address lists; write DNSQR_RES_ADDRS="192.0.2.7""#), "{}", lines[0]);
+    assert!(lines[1].contains(":29:12: bpfpat_dst="), "{}", lines[1]);
+    assert!(lines[2].ends_with(r#"write DNSQR_AUTH_ADDRS="ADDRESS, ADDRESS""#), "{}", lines[2]);
+    assert!(lines[3].ends_with(":31:1: spoldir: unknown variable; did you mean spooldir?"), "{}", lines[3]);
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let scratch = Scratch::new();
+    let ended = check(&scratch, "maxper=x\nmemory_ulimit_kbytes=1000\nupload=$(id)\n", &["channel=a/b"]).with_code(78);
+    let lines: Vec<&str> = ended.stderr.lines().map(|line| line.rsplit_once("/conf:").map_or(line, |l| l.1)).collect();
+    let expected =
+        [" interface: not set", " DNSQR_RES_ADDRS: neither", "1:8: maxper", "2:22: memory_ulimit", "3:8:", "--set"];
+    assert_eq!(lines.len(), expected.len(), "{}", ended.stderr);
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.starts_with(expected), "{line}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let ended = check_file(Path::new("/nonexistent/conf"), &[]).with_code(78);
+    assert!(ended.stderr.starts_with("/nonexistent/conf: cannot be read: No such file"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("name another with -c"));
+}
+
+#[test]
+fn a_file_that_anybody_can_write_is_warned_about() {
+    let scratch = Scratch::new();
+    let file = scratch.file("conf", OLD);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    let warnings = said(&check_file(&file, &[]).with_code(0), "warning");
+    assert!(warnings.contains(&" anybody can write it; chmod o-w keeps others out".to_string()), "{warnings:?}");
+}
+
+#[test]
+fn a_missing_interface_is_a_warning() {
+    let scratch = Scratch::new();
+    let ended = check(&scratch, OLD, &["interface=lo,sienone0+"]).with_code(0);
+    assert!(row(&ended, "sienone0").starts_with("missing"));
+    assert!(said(&ended, "warning")[0].starts_with("sienone0: no such interface"), "{}", ended.text());
+    assert!(!said(&ended, "warning").iter().any(|warning| warning.starts_with("lo:")));
+}
+
+#[test]
+fn missing_users_and_directories_come_with_the_line_that_makes_them() {
+    let scratch = Scratch::new();
+    let sets = ["user=sie-nobody-a", "upload_user=sie-nobody-b", "spooldir=/nonexistent/spool"];
+    let ended = check(&scratch, OLD, &sets).with_code(0);
+    for line in
+        ["useradd --system --user-group", "useradd --system --gid sie-nobody-a", "install -d -m 2770 -o sie-nobody-a"]
+    {
+        assert!(ended.text().contains(line) || cfg!(not(target_os = "linux")), "{}", ended.text());
+    }
+    let spool = scratch.path("spool");
+    fs::create_dir(&spool).unwrap();
+    let set = format!("spooldir={}", spool.display());
+    let there = check(&scratch, OLD, &[&set, "min_free_kbytes=8796093022208"]).with_code(0);
+    assert!(row(&there, "spool").contains("mode 0"), "{}", there.text());
+    assert!(row(&there, "new").contains("made at the start"));
+    assert!(said(&there, "warning").iter().any(|warning| warning.contains("nothing would be written")));
+}
+
+#[test]
+fn the_parts_of_the_memory_are_the_whole() {
+    let scratch = Scratch::new();
+    let ended = check(&scratch, OLD, &["interface=lo,sienone0", "drop_duplicates_ms=1"]).with_code(0);
+    let section = ended.text().split("memory, in kilobytes\n").nth(1).unwrap();
+    let number = |line: &str| line.split_whitespace().last().unwrap().parse::<u64>().unwrap();
+    let mut lines = section.lines();
+    let limit = number(lines.next().unwrap());
+    let parts: Vec<u64> = lines.take_while(|line| line.starts_with("    ")).map(number).collect();
+    assert_eq!((limit, parts.len()), (524_288, 10), "every part: {section}");
+    assert!(parts.iter().sum::<u64>().abs_diff(limit) < 10, "each is rounded down: {section}");
+}
