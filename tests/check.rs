@@ -1,8 +1,12 @@
 //! `check`: problems at once, else what the sensor would do; and the shipped configuration.
 
 use crate::program::{self, Ended, Scratch};
-
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use sie_dns_sensor::config::{self, Empty, Reload, SETTINGS, Setting, Settings};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 /// The file as the old package shipped it, with every variable that it knew and left out put in.
 const OLD: &str = r#"# configuration for sie-dns-sensor
@@ -155,4 +159,67 @@ fn the_parts_of_the_memory_are_the_whole() {
     let parts: Vec<u64> = lines.take_while(|line| line.starts_with("    ")).map(number).collect();
     assert_eq!((limit, parts.len()), (524_288, 10), "every part: {section}");
     assert!(parts.iter().sum::<u64>().abs_diff(limit) < 10, "each is rounded down: {section}");
+}
+
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/sie-dns-sensor")
+}
+
+/// The line of the shipped file that sets or shows a setting: whether it sets it, the value, the comment above.
+fn shown(text: &str, setting: &Setting) -> (bool, String, String) {
+    let assignment = format!("{}=\"", setting.name);
+    let lines: Vec<&str> = text.lines().collect();
+    let at = |line: &&str| line.strip_prefix('#').unwrap_or(line).starts_with(&assignment);
+    let found: Vec<usize> = (0..lines.len()).filter(|&index| at(&lines[index])).collect();
+    assert_eq!(found.len(), 1, "{} in the shipped configuration", setting.name);
+    let line = lines[found[0]];
+    let value = line.split('"').nth(1).unwrap().to_string();
+    let comment: Vec<&str> =
+        lines[..found[0]].iter().rev().take_while(|line| line.starts_with("# ")).copied().collect();
+    (!line.starts_with('#'), value, comment.into_iter().rev().collect::<Vec<_>>().join(" "))
+}
+
+#[test]
+fn the_shipped_configuration_shows_every_setting_with_its_default() {
+    let text = fs::read_to_string(shipped()).unwrap();
+    for setting in SETTINGS {
+        let (is_set, value, comment) = shown(&text, setting);
+        assert_eq!(is_set, ["login", "interface", "DNSQR_RES_ADDRS"].contains(&setting.name), "{}", setting.name);
+        assert!(is_set || value == setting.default, "{}=\"{value}\"", setting.name);
+        assert!(!comment.is_empty(), "{} is not explained", setting.name);
+        assert_eq!(comment.contains("(restart)"), setting.reload == Reload::Restart, "{}", setting.name);
+        let unit = setting.values.split(',').next().unwrap();
+        if ["kilobytes", "seconds", "milliseconds", "minutes", "days"].contains(&unit) {
+            assert!(comment.to_lowercase().contains(unit), "{} in {unit}", setting.name);
+        }
+        let no_limit = setting.empty == Empty::Value && unit == "kilobytes";
+        assert_eq!(comment.contains("0 or empty"), no_limit, "{}", setting.name);
+    }
+    let shows = |line: &&str| line.contains("=\"") && !line.starts_with("# ");
+    assert_eq!(text.lines().filter(shows).count(), SETTINGS.len(), "it shows what is no setting");
+}
+
+#[test]
+fn the_shipped_configuration_with_every_comment_taken_off_is_the_default() {
+    let text = fs::read_to_string(shipped()).unwrap();
+    let uncommented = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.contains("=\"") && !rest.starts_with(' ') => format!("{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    let scratch = Scratch::new();
+    let file = scratch.file("conf", text.lines().map(uncommented).collect::<String>());
+    let (mut settings, notices) = config::load_for_run(&file, &[]).unwrap();
+    assert_eq!(notices, []);
+    let default = Settings::default();
+    assert_eq!(settings.login.as_deref(), Some("sie-username"));
+    settings.login = None;
+    settings.interfaces.clear();
+    settings.resolver_addresses = default.resolver_addresses.clone();
+    assert_eq!(settings, default);
+}
+
+#[test]
+fn the_shipped_configuration_passes() {
+    let ended = check_file(&shipped(), &[]).with_code(0);
+    assert_eq!((ended.stderr.as_str(), said(&ended, "note")), ("", vec![]));
 }
