@@ -149,6 +149,32 @@ fn missing_users_and_directories_come_with_the_line_that_makes_them() {
 }
 
 #[test]
+fn paths_that_the_users_may_not_use_are_warned_about_and_a_key_that_others_may() {
+    let scratch = Scratch::new();
+    let waiting = scratch.path("spool/waiting/ch202");
+    fs::create_dir_all(&waiting).unwrap();
+    let key = scratch.file("key", "");
+    let path = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let spool = format!("spooldir={}", scratch.path("spool").display());
+    let key_set = format!("uploadkey={}", key.display());
+    let warnings = |server: &str| {
+        let sets = [&spool, &key_set, "user=nobody", "upload_user=nobody", server];
+        said(&check(&scratch, OLD, &sets).with_code(0), "warning").join("\n")
+    };
+    path(&waiting, 0o755);
+    path(&key, 0o644);
+    let said = warnings("login=x");
+    assert!(said.contains(&format!("user nobody may not write {};", waiting.display())), "{said}");
+    assert!(said.contains(&format!("others than nobody can use {0}; chmod 0600 {0}", key.display())), "{said}");
+    path(&waiting, 0o777);
+    path(&key, 0o600);
+    let said = warnings("login=x");
+    assert!(!said.contains("may not write") && !said.contains("others than nobody"), "{said}");
+    assert!(said.contains(&format!("user nobody may not read {};", key.display())), "{said}");
+    assert!(!warnings("submitserver=dir:/tmp").contains(key.to_str().unwrap()), "a directory needs no key");
+}
+
+#[test]
 fn the_parts_of_the_memory_are_the_whole() {
     let scratch = Scratch::new();
     let ended = check(&scratch, OLD, &["interface=lo,sienone0", "drop_duplicates_ms=1"]).with_code(0);

@@ -1,7 +1,10 @@
 //! The files and directories that the sensor would use, and whether its users may.
 
 use super::{accounts::Account, report::Report};
-use crate::{config::Settings, escape::escaped};
+use crate::{
+    config::{Settings, SubmitServer},
+    escape::escaped,
+};
 use nix::{
     sys::statvfs::statvfs,
     unistd::{Gid, Group, Uid, User},
@@ -22,7 +25,7 @@ pub(super) fn describe(settings: &Settings, report: &mut Report) {
     if spool(settings, report) {
         free_space(settings, report);
     }
-    if settings.upload {
+    if settings.upload && !matches!(settings.submit_server, SubmitServer::Dir(_)) {
         upload_key(settings, report);
     }
 }
