@@ -356,6 +356,14 @@ mod tests {
     }
 
     #[test]
+    fn a_hundred_thousand_names_travel_too() {
+        let names = (0..100_000).map(|number| parse_name(&format!("host{number}.example.net")).unwrap());
+        let settings = Settings { name_filter: NameFilter::new([], names), ..Settings::default() };
+        let read = Settings::from_text(&settings.to_text());
+        assert!(read.as_ref() == Ok(&settings) && settings.differences(&read.unwrap()).is_empty());
+    }
+
+    #[test]
     fn a_text_of_another_version_is_refused_with_what_is_wrong() {
         let problems = Settings::from_text("new_setting=1\nmaxper=x\nwhat\ndrop a..b\n").unwrap_err().to_string();
         assert_eq!(problems.lines().count(), 4, "{problems}");
