@@ -11,6 +11,8 @@ mod fragments;
 mod hiding;
 mod hostile;
 mod independent;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod inject;
 mod pairing;
 mod present;
 mod program;
@@ -19,5 +21,7 @@ mod reconfigure;
 mod regression;
 mod replay;
 mod spool;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod sandbox;
 mod streams;
 mod synthetic;

@@ -1,0 +1,331 @@
+//! What the children may still do, tried from outside on processes that gave up what they give up.
+
+use crate::inject::{
+    Argument::{self, Bytes, Name, Number},
+    inject, status,
+};
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{Signal, kill},
+        wait::waitpid,
+    },
+    unistd::{ForkResult, Gid, Pid, Uid, fork},
+};
+use sie_dns_sensor::daemon::{
+    directories::{make_spool, remake_spool},
+    privileges::{bound, drop_to},
+    sandbox::{Role, enter},
+    users::User,
+};
+use std::{
+    fs::{self, File, Permissions},
+    io::{BufRead, BufReader, Read, Write},
+    os::{
+        fd::AsRawFd,
+        unix::{
+            fs::{MetadataExt, PermissionsExt, chown, symlink},
+            net::UnixStream,
+        },
+    },
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// Numbers that no system gives to its users; so none has to be made.
+const SENSOR: u32 = 3_059_901;
+const UPLOAD: u32 = 3_059_902;
+
+fn sensor() -> User {
+    let gid = Gid::from_raw(SENSOR);
+    User { name: SENSOR.to_string(), uid: Uid::from_raw(SENSOR), gid, groups: vec![gid] }
+}
+
+fn upload() -> User {
+    let gid = Gid::from_raw(UPLOAD);
+    User { name: UPLOAD.to_string(), uid: Uid::from_raw(UPLOAD), gid, groups: vec![Gid::from_raw(SENSOR), gid] }
+}
+
+fn is_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: needs root");
+    }
+    root
+}
+
+/// A process with one thread that did something and now waits.
+struct Child {
+    pid: i32,
+    /// Its end of file is the child's end.
+    _channel: UnixStream,
+    said: String,
+}
+
+impl Child {
+    /// Does `work` in a new process; the string is what it says when it is done.
+    #[allow(unsafe_code)]
+    fn start(work: impl FnOnce() -> Result<String, String>) -> Child {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        // SAFETY: the C library lets the child of a process with threads allocate, and it takes no other lock of theirs.
+        match unsafe { fork() }.unwrap() {
+            ForkResult::Parent { child } => {
+                drop(theirs);
+                let mut said = String::new();
+                BufReader::new(&ours).read_line(&mut said).unwrap();
+                let child = Child { pid: child.as_raw(), _channel: ours, said: said.trim_end().to_string() };
+                assert!(!child.said.starts_with("error"), "{}", child.said);
+                child
+            }
+            ForkResult::Child => {
+                drop(ours);
+                let said = work().unwrap_or_else(|error| format!("error: {error}"));
+                let _ = writeln!(theirs, "{said}");
+                let _ = theirs.read(&mut [0]);
+                std::process::exit(0)
+            }
+        }
+    }
+
+    #[track_caller]
+    fn refused(&self, call: i64, arguments: &[Argument], with: Errno) {
+        assert_eq!(inject(self.pid, call, arguments), Err(with));
+    }
+
+    #[track_caller]
+    fn may(&self, call: i64, arguments: &[Argument]) -> i64 {
+        inject(self.pid, call, arguments).unwrap()
+    }
+
+    fn opens(&self, path: &Path, flags: i32) -> Result<i64, Errno> {
+        let name = path.to_str().unwrap();
+        let arguments = [Number(libc::AT_FDCWD.into()), Name(name), Number(flags.into()), Number(0o660)];
+        inject(self.pid, libc::SYS_openat, &arguments)
+    }
+
+    #[track_caller]
+    fn has_nothing_left(&self, uid: u32, groups: &str) {
+        let is = |name: &str| status(self.pid, name);
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert_eq!((set, is(set).as_str()), (set, "0000000000000000"));
+        }
+        assert_eq!((is("NoNewPrivs").as_str(), is("Seccomp").as_str()), ("1", "2"));
+        assert_eq!(is("Uid"), [uid; 4].map(|uid| uid.to_string()).join(" "));
+        assert_eq!(is("Gid"), [uid; 4].map(|uid| uid.to_string()).join(" "));
+        assert_eq!(is("Groups"), groups);
+    }
+
+    #[track_caller]
+    fn can_neither_connect_nor_execute_nor_return(&self) {
+        for family in [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX, libc::AF_PACKET, libc::AF_NETLINK] {
+            let arguments = [Number(family.into()), Number(libc::SOCK_DGRAM.into()), Number(0)];
+            self.refused(libc::SYS_socket, &arguments, Errno::EPERM);
+        }
+        self.refused(libc::SYS_execve, &[Name("/bin/true"), Number(0), Number(0)], Errno::EPERM);
+        self.refused(libc::SYS_fork, &[], Errno::EPERM);
+        self.refused(libc::SYS_clone, &[Number(libc::SIGCHLD.into())], Errno::EPERM);
+        self.refused(libc::SYS_clone3, &[Number(0), Number(0)], Errno::ENOSYS);
+        for call in [libc::SYS_setuid, libc::SYS_setgid, libc::SYS_setresuid, libc::SYS_setgroups] {
+            self.refused(call, &[Number(0), Number(0), Number(0)], Errno::EPERM);
+        }
+        self.refused(libc::SYS_ptrace, &[Number(16), Number(1)], Errno::EPERM);
+        self.refused(libc::SYS_kill, &[Number(1), Number(0)], Errno::EPERM);
+        self.refused(libc::SYS_tgkill, &[Number(1), Number(1), Number(0)], Errno::EPERM);
+        let executable = (libc::PROT_READ | libc::PROT_EXEC).into();
+        let private = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS).into();
+        let map = [Number(0), Number(4096), Number(executable), Number(private), Number(-1), Number(0)];
+        self.refused(libc::SYS_mmap, &map, Errno::EPERM);
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(self.pid);
+        let _ = kill(pid, Signal::SIGKILL);
+        let _ = waitpid(pid, None);
+    }
+}
+
+/// A spool with a key, where every user gets to, unlike the build's own directory.
+struct Spool(PathBuf);
+
+impl Spool {
+    fn new() -> Spool {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("sie-sandbox-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        let spool = Spool(path);
+        spool.give("", SENSOR, 0o2770);
+        for stage in ["new", "waiting", "archive"] {
+            for name in [stage.to_string(), format!("{stage}/ch202")] {
+                fs::create_dir(spool.path(&name)).unwrap();
+                spool.give(&name, SENSOR, 0o2770);
+            }
+        }
+        fs::create_dir(spool.path("keys")).unwrap();
+        fs::write(spool.path("keys/upload"), "a key").unwrap();
+        spool.give("keys", UPLOAD, 0o755);
+        spool.give("keys/upload", UPLOAD, 0o600);
+        fs::write(spool.path("keys/readable"), "all may, by the file's mode").unwrap();
+        fs::create_dir(spool.path("new/open")).unwrap();
+        fs::set_permissions(spool.path("new/open"), Permissions::from_mode(0o777)).unwrap();
+        spool
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn give(&self, name: &str, uid: u32, mode: u32) {
+        chown(self.path(name), Some(uid), Some(uid)).unwrap();
+        fs::set_permissions(self.path(name), Permissions::from_mode(mode)).unwrap();
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const CREATE: i32 = libc::O_RDWR | libc::O_CREAT;
+
+/// Does in the sandbox what the capture child does.
+fn capture(output: &Path) -> Result<String, String> {
+    let said = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
+    let capture = pcap::Capture::from_device("lo").and_then(|lo| lo.promisc(true).timeout(100).open());
+    let mut capture = capture.map_err(|error| error.to_string())?;
+    let device = capture.as_raw_fd();
+    bound().map_err(|error| error.to_string())?;
+    drop_to(&sensor()).map_err(|error| error.to_string())?;
+    let entered = enter(&Role::Capture { output, devices: &[device] }).map_err(|error| error.to_string())?;
+    capture.stats().map_err(|error| format!("statistics: {error}"))?;
+    capture.filter("udp port 53", true).map_err(|error| format!("filter: {error}"))?;
+    let thread = std::thread::Builder::new().name("writer".to_string()).spawn({
+        let output = output.to_path_buf();
+        move || {
+            let mut file = File::create(output.join(".part"))?;
+            file.try_lock()?;
+            file.write_all(&vec![7; 1 << 20])?;
+            file.set_permissions(Permissions::from_mode(0o660))?;
+            file.sync_all()?;
+            fs::rename(output.join(".part"), output.join("published"))?;
+            File::open(&output)?.sync_all()?;
+            fs::read_dir(&output)?.count();
+            fs::remove_file(output.join("published"))
+        }
+    });
+    let written = thread.map_err(said("thread"))?.join().map_err(|_| "panic")?;
+    written.map_err(said("writing"))?;
+    std::thread::sleep(std::time::Duration::from_millis(1));
+    // The device stays open, as in the child.
+    std::mem::forget(capture);
+    Ok(format!("{device} {}", entered.enforced.join(", ")))
+}
+
+#[test]
+fn the_capture_child_can_write_its_directory_and_do_nothing_else() {
+    if !is_root() {
+        return;
+    }
+    let spool = Spool::new();
+    let child = Child::start(|| capture(&spool.path("new/ch202")));
+    let (device, enforced) = child.said.split_once(' ').unwrap();
+    child.has_nothing_left(SENSOR, &SENSOR.to_string());
+    child.can_neither_connect_nor_execute_nor_return();
+
+    assert!(child.opens(&spool.path("new/ch202/file"), CREATE).is_ok());
+    assert_eq!(child.opens(&spool.path("keys/upload"), libc::O_RDONLY), Err(Errno::EACCES));
+    if enforced.contains("Landlock") {
+        // These the modes would allow.
+        assert_eq!(child.opens(&spool.path("keys/readable"), libc::O_RDONLY), Err(Errno::EACCES));
+        assert_eq!(child.opens(&spool.path("new/open/file"), CREATE), Err(Errno::EACCES));
+        assert_eq!(child.opens(&spool.path("waiting/ch202/file"), CREATE), Err(Errno::EACCES));
+        assert_eq!(child.opens(Path::new("/etc/passwd"), libc::O_RDONLY), Err(Errno::EACCES));
+    } else {
+        eprintln!("skipped in part: this kernel has no Landlock");
+    }
+
+    let device = device.parse().unwrap();
+    let frame = [0; 60];
+    for call in [libc::SYS_write, libc::SYS_sendto] {
+        child.refused(call, &[Number(device), Bytes(&frame), Number(60)], Errno::EPERM);
+    }
+    child.refused(libc::SYS_fcntl, &[Number(device), Number(libc::F_DUPFD_CLOEXEC.into())], Errno::EPERM);
+    child.refused(libc::SYS_dup2, &[Number(device), Number(100)], Errno::EPERM);
+    child.refused(libc::SYS_close, &[Number(device)], Errno::EPERM);
+    child.may(libc::SYS_fcntl, &[Number(device), Number(libc::F_GETFL.into())]);
+}
+
+#[test]
+fn the_upload_child_moves_files_and_only_reads_its_key() {
+    if !is_root() {
+        return;
+    }
+    let spool = Spool::new();
+    let stages = ["new", "waiting", "archive"].map(|stage| spool.path(stage).join("ch202"));
+    fs::write(stages[0].join("file"), "").unwrap();
+    // Owned by the one, writable for the other's group: protected_hardlinks allows the link only so.
+    spool.give("new/ch202/file", SENSOR, 0o660);
+    let child = Child::start(|| {
+        bound().map_err(|error| error.to_string())?;
+        drop_to(&upload()).map_err(|error| error.to_string())?;
+        let role = Role::Upload { stages: &stages, keys: &[spool.path("keys/upload"), spool.path("keys/absent")] };
+        let entered = enter(&role).map_err(|error| error.to_string())?;
+        fs::hard_link(stages[0].join("file"), stages[2].join("file")).map_err(|error| format!("link: {error}"))?;
+        fs::rename(stages[0].join("file"), stages[1].join("file")).map_err(|error| format!("rename: {error}"))?;
+        Ok(entered.enforced.join(", "))
+    });
+    child.has_nothing_left(UPLOAD, &format!("{SENSOR} {UPLOAD}"));
+    child.can_neither_connect_nor_execute_nor_return();
+    assert!(stages[1].join("file").exists() && stages[2].join("file").exists());
+    assert!(child.opens(&spool.path("keys/upload"), libc::O_RDONLY).is_ok());
+    if child.said.contains("Landlock") {
+        assert_eq!(child.opens(&spool.path("keys/upload"), libc::O_RDWR), Err(Errno::EACCES));
+        assert_eq!(child.opens(&spool.path("keys/other"), CREATE), Err(Errno::EACCES));
+        assert_eq!(child.opens(&spool.path("new/open/file"), CREATE), Err(Errno::EACCES));
+    } else {
+        eprintln!("skipped in part: this kernel's Landlock is too old, or absent");
+    }
+}
+
+#[test]
+fn the_supervisor_makes_the_spool_as_its_owner_and_is_root_again() {
+    if !is_root() {
+        return;
+    }
+    let spool = Spool::new();
+    let made = spool.path("waiting/ch202/spool");
+    let precious = spool.path("precious");
+    fs::create_dir(&precious).unwrap();
+    fs::set_permissions(&precious, Permissions::from_mode(0o700)).unwrap();
+    spool.give("", 0, 0o755);
+    spool.give("waiting", 0, 0o755);
+    spool.give("waiting/ch202", 0, 0o755);
+    let child = Child::start(|| {
+        bound().map_err(|error| error.to_string())?;
+        remake_spool(&made, "ch202", &["new", "archive"], &sensor()).map_err(|error| error.to_string())?;
+        // Root, but without the right to override modes.
+        fs::remove_dir(made.join("new/ch202")).map_or(Ok(()), |()| Err("it could do what its owner can"))?;
+        Ok(nix::unistd::geteuid().to_string())
+    });
+    assert_eq!(child.said, "0");
+    // NET_RAW, SETUID, SETGID, SETPCAP, CHOWN, KILL
+    for set in ["CapPrm", "CapEff", "CapBnd"] {
+        assert_eq!((set, status(child.pid, set).as_str()), (set, "00000000000021e1"));
+    }
+    for name in ["", "new", "new/ch202", "archive/ch202"] {
+        let found = fs::metadata(made.join(name)).unwrap();
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (SENSOR, SENSOR, 0o2770), "{name}");
+    }
+    // A link that the owner planted must not lend it root's rights.
+    fs::remove_dir(made.join("archive/ch202")).unwrap();
+    symlink(&precious, made.join("archive/ch202")).unwrap();
+    let child = Child::start(|| match make_spool(&made, "ch202", &["archive"], &sensor()) {
+        Ok(()) => Err("followed".to_string()),
+        Err(error) => Ok(error.to_string()),
+    });
+    assert!(child.said.contains("chown 3059901:3059901"), "{}", child.said);
+    assert_eq!(fs::metadata(&precious).unwrap().mode() & 0o7777, 0o700);
+}
