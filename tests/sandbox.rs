@@ -4,6 +4,7 @@ use crate::inject::{
     Argument::{self, Bytes, Name, Number},
     inject, status,
 };
+use caps::{CapSet, Capability, CapsHashSet};
 use nix::{
     errno::Errno,
     sys::{
@@ -288,6 +289,64 @@ fn the_upload_child_moves_files_and_only_reads_its_key() {
     } else {
         eprintln!("skipped in part: this kernel's Landlock is too old, or absent");
     }
+}
+
+/// Leaves the process these capabilities.
+fn only(capabilities: &[Capability]) -> Result<(), String> {
+    let set: CapsHashSet = capabilities.iter().copied().collect();
+    for kind in [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
+        caps::set(None, kind, &set).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+const CAPABILITIES: [&str; 4] = ["CapInh", "CapPrm", "CapEff", "CapAmb"];
+
+#[test]
+fn a_unit_that_took_the_other_capabilities_away_is_no_failure() {
+    if !is_root() {
+        return;
+    }
+    let child = Child::start(|| {
+        only(&[Capability::CAP_NET_RAW, Capability::CAP_SETUID, Capability::CAP_SETGID])?;
+        bound().map_err(|error| error.to_string())?;
+        drop_to(&sensor()).map_err(|error| error.to_string())?;
+        Ok(String::new())
+    });
+    for set in CAPABILITIES {
+        assert_eq!((set, status(child.pid, set).as_str()), (set, "0000000000000000"));
+    }
+    assert_eq!(status(child.pid, "Uid"), [SENSOR; 4].map(|uid| uid.to_string()).join(" "));
+}
+
+#[test]
+fn a_process_that_is_not_root_keeps_its_user_and_loses_what_it_may() {
+    if !is_root() {
+        return;
+    }
+    let (ready, raise) = (|error: nix::Error| error.to_string(), |error: caps::errors::CapsError| error.to_string());
+    let child = Child::start(|| {
+        // As a unit with User= and AmbientCapabilities=CAP_NET_RAW starts it.
+        nix::sys::prctl::set_keepcaps(true).map_err(ready)?;
+        let gid = Gid::from_raw(UPLOAD);
+        nix::unistd::setgroups(&[gid]).map_err(ready)?;
+        nix::unistd::setresgid(gid, gid, gid).map_err(ready)?;
+        let uid = Uid::from_raw(UPLOAD);
+        nix::unistd::setresuid(uid, uid, uid).map_err(ready)?;
+        only(&[Capability::CAP_NET_RAW])?;
+        caps::raise(None, CapSet::Ambient, Capability::CAP_NET_RAW).map_err(raise)?;
+        bound().map_err(|error| error.to_string())?;
+        if !caps::has_cap(None, CapSet::Ambient, Capability::CAP_NET_RAW).map_err(raise)? {
+            return Err("the capture child could not open its interfaces".to_string());
+        }
+        drop_to(&User::current().map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
+        Ok(String::new())
+    });
+    for set in CAPABILITIES {
+        assert_eq!((set, status(child.pid, set).as_str()), (set, "0000000000000000"));
+    }
+    assert_eq!(status(child.pid, "NoNewPrivs"), "1");
+    assert_eq!(status(child.pid, "Uid"), [UPLOAD; 4].map(|uid| uid.to_string()).join(" "));
 }
 
 #[test]
