@@ -13,6 +13,8 @@ mod hostile;
 mod independent;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod inject;
+#[cfg(target_os = "linux")]
+mod live;
 mod pairing;
 mod present;
 mod program;

@@ -94,6 +94,7 @@ impl Ring {
     }
 
     /// Leaves it to another ring to count what the interface dropped.
+    #[cfg(target_os = "linux")]
     pub(super) fn leave_interface_drops(&mut self) {
         self.counted.interface_dropped = None;
     }

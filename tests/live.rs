@@ -1,0 +1,322 @@
+//! Capturing from interfaces, in network namespaces of their own. They need root and iproute2, and say so when they skip.
+
+use crate::build::{self, End};
+use nix::sched::{CloneFlags, setns};
+use pcap::{Active, Capture};
+use sie_dns_sensor::{
+    capture::live::{self, Filter, Live, Options, ReadError, Ring},
+    config::{self, Interface},
+    daemon::SystemClock,
+    time::{Clock, Timestamp},
+};
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    process::Command,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A network namespace with veth pairs: a0 and b0, a1 and b1, …; what is sent on b0 arrives at a0.
+struct Namespace(String);
+
+impl Namespace {
+    fn new(pairs: usize) -> Option<Namespace> {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return None;
+        }
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let namespace = Namespace(format!("sie-test-{}-{number}", std::process::id()));
+        namespace.ip(&["netns", "add", &namespace.0]);
+        for (name, value) in [("all", 1), ("default", 1)] {
+            // Otherwise the kernel itself sends packets.
+            let path = format!("net.ipv6.conf.{name}.disable_ipv6={value}");
+            namespace.ip(&["netns", "exec", &namespace.0, "sysctl", "-qw", &path]);
+        }
+        for pair in 0..pairs {
+            let (a, b) = (format!("a{pair}"), format!("b{pair}"));
+            namespace.link(&["add", &a, "type", "veth", "peer", "name", &b]);
+            namespace.link(&["set", &a, "up"]);
+            namespace.link(&["set", &b, "up"]);
+        }
+        Some(namespace)
+    }
+
+    fn ip(&self, arguments: &[&str]) {
+        let output = Command::new("ip").args(arguments).output().unwrap();
+        assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn link(&self, arguments: &[&str]) {
+        self.ip(&[&["-n", &self.0, "link"], arguments].concat());
+    }
+
+    /// Runs in the namespace, with all threads that it starts.
+    fn inside<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
+        let file = File::open(format!("/run/netns/{}", self.0)).unwrap();
+        thread::scope(|scope| {
+            let inside = scope.spawn(move || {
+                setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+                run()
+            });
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).output();
+    }
+}
+
+fn filter(sets: &[&str]) -> Filter {
+    let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
+    Filter::new(&config::load(None, &sets).unwrap().0)
+}
+
+fn options() -> Options {
+    Options { buffer_bytes: 8 << 20, filter: filter(&["DNSQR_RES_ADDRS=192.0.2.53"]) }
+}
+
+fn interface(name: &str) -> Interface {
+    Interface { name: name.into(), promiscuous: true }
+}
+
+fn sender(name: &str) -> Capture<Active> {
+    Capture::from_device(name).unwrap().open().unwrap()
+}
+
+/// An IPv4 packet in an Ethernet frame with VLAN tags.
+fn ethernet(tags: &[u16], packet: &[u8]) -> Vec<u8> {
+    let mut frame = vec![2; 12];
+    for tag in tags {
+        frame.extend([tag.to_be_bytes(), [0, 7]].as_flattened());
+    }
+    frame.extend([0x08, 0x00]);
+    frame.extend(packet);
+    frame
+}
+
+fn query(number: u16, from: End, to: End) -> Vec<u8> {
+    build::udp(from, to, &build::query(number, "example.net"))
+}
+
+/// The frames that come within a time, as (time, bytes).
+fn frames(ring: &mut Ring, wait: Duration) -> Vec<(Timestamp, Vec<u8>)> {
+    let mut frames = Vec::new();
+    let end = Instant::now() + wait;
+    while Instant::now() < end {
+        ring.read(1000, |frame| frames.push((frame.time, frame.bytes.to_vec()))).unwrap();
+        thread::sleep(Duration::from_millis(10));
+    }
+    frames
+}
+
+const QUIET: Duration = Duration::from_millis(300);
+
+#[test]
+fn the_frames_of_a_resolver_come_in_behind_any_tags_with_nanoseconds_and_its_clients_do_not() {
+    let Some(namespace) = Namespace::new(1) else { return };
+    namespace.inside(|| {
+        let mut ring = Ring::open(&interface("a0"), &options()).unwrap();
+        assert!(ring.has_nanoseconds() && ring.warning().is_none());
+        let before = SystemClock::new().wall();
+        let (resolver, server) = (build::resolver(), build::server());
+        let client = ([10, 0, 0, 1].into(), 4000);
+        let mut sender = sender("b0");
+        let mut sent = Vec::new();
+        for tags in [&[][..], &[0x8100], &[0x88a8, 0x8100], &[0x8100, 0x8100, 0x8100]] {
+            sent.push(ethernet(tags, &query(1, resolver, server)));
+            sent.push(ethernet(tags, &query(2, server, resolver)));
+            sender.sendpacket(ethernet(tags, &query(3, client, (resolver.0, 53)))).unwrap();
+            sender.sendpacket(&sent[sent.len() - 2][..]).unwrap();
+            sender.sendpacket(&sent[sent.len() - 1][..]).unwrap();
+        }
+        let come = frames(&mut ring, QUIET);
+        assert_eq!(come.iter().map(|(_, bytes)| bytes).collect::<Vec<_>>(), sent.iter().collect::<Vec<_>>());
+        assert!(come.iter().all(|(time, _)| *time >= before && time.since(before) < Duration::from_secs(10)));
+        assert!(come.iter().any(|(time, _)| time.as_nanos() % 1000 != 0), "microseconds only");
+        let kernel = ring.statistics();
+        assert_eq!((kernel.received, kernel.dropped, kernel.interface_dropped), (8, 0, 0));
+        assert_eq!(ring.statistics().received, 0);
+    });
+}
+
+#[test]
+fn packets_that_find_no_room_are_counted_and_received_counts_them_too() {
+    let Some(namespace) = Namespace::new(1) else { return };
+    namespace.inside(|| {
+        let mut ring = Ring::open(&interface("a0"), &Options { buffer_bytes: 1 << 20, ..options() }).unwrap();
+        let mut sender = sender("b0");
+        let frame = ethernet(&[], &query(1, build::resolver(), build::server()));
+        (0..50_000).for_each(|_| sender.sendpacket(&frame[..]).unwrap());
+        let come = frames(&mut ring, QUIET).len() as u64;
+        let kernel = ring.statistics();
+        assert!(kernel.dropped > 0);
+        assert_eq!((kernel.received, kernel.received - kernel.dropped), (50_000, come));
+    });
+}
+
+#[test]
+fn no_packet_is_lost_while_filters_are_exchanged() {
+    let Some(namespace) = Namespace::new(1) else { return };
+    namespace.inside(|| {
+        let mut ring = Ring::open(&interface("a0"), &Options { buffer_bytes: 64 << 20, ..options() }).unwrap();
+        let others = [filter(&["DNSQR_RES_ADDRS=192.0.2.53,192.0.2.54"]), options().filter];
+        let done = AtomicBool::new(false);
+        let (mut come, mut exchanges) = (0, 0);
+        const PACKETS: usize = 200_000;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut sender = sender("b0");
+                let frame = ethernet(&[], &query(1, build::resolver(), build::server()));
+                (0..PACKETS).for_each(|_| sender.sendpacket(&frame[..]).unwrap());
+                done.store(true, Ordering::Release);
+            });
+            while !done.load(Ordering::Acquire) {
+                ring.set_filter(&others[exchanges % 2]).unwrap();
+                exchanges += 1;
+                come += ring.read(10_000, |_| ()).unwrap();
+            }
+        });
+        come += frames(&mut ring, QUIET).len();
+        assert_eq!((come, ring.statistics().dropped), (PACKETS, 0), "{exchanges} exchanges");
+        assert!(exchanges > 20, "{exchanges} exchanges");
+    });
+}
+
+/// A host's traffic with others: queries, responses, fragments of them; with and without tags.
+fn conversation(host: u8) -> Vec<Vec<u8>> {
+    let resolver = ([192, 0, 2, 53].into(), 4000);
+    let server = ([198, 51, 100, host].into(), 53);
+    let mut packets = vec![query(1, resolver, server), query(2, server, resolver)];
+    let long = build::datagram(server, resolver, &vec![7; 2000]);
+    packets.extend(build::fragments(server.0, resolver.0, host.into(), &long, &[800, 1600]));
+    packets
+        .iter()
+        .flat_map(|packet| [&[][..], &[0x8100], &[0x88a8, 0x8100]].map(|tags| ethernet(tags, packet)))
+        .collect()
+}
+
+/// Source and destination address of the IPv4 packet at the end of a frame, the lower first.
+fn pair(frame: &[u8]) -> [[u8; 4]; 2] {
+    let at = frame.windows(2).position(|two| two == [0x08, 0x00]).unwrap() + 2;
+    let mut pair = [frame[at + 12..at + 16].try_into().unwrap(), frame[at + 16..at + 20].try_into().unwrap()];
+    pair.sort_unstable();
+    pair
+}
+
+#[test]
+fn what_two_addresses_say_to_each_other_comes_to_one_thread_from_all_interfaces() {
+    for threads in [2, 3] {
+        let Some(namespace) = Namespace::new(2) else { return };
+        namespace.inside(|| {
+            let interfaces = [interface("a0"), interface("a1")];
+            let mut shares = live::open(&interfaces, threads, &options()).unwrap();
+            let mut senders = [sender("b0"), sender("b1")];
+            let mut sent = 0;
+            for host in 1..=200 {
+                for (number, frame) in conversation(host).iter().enumerate() {
+                    senders[number % 2].sendpacket(&frame[..]).unwrap();
+                    sent += 1;
+                }
+            }
+            let mut of_pair: HashMap<_, HashSet<usize>> = HashMap::new();
+            let mut come = vec![0; threads];
+            for (thread, share) in shares.iter_mut().enumerate() {
+                for (_, frame) in share.iter_mut().flat_map(|ring| frames(ring, QUIET)) {
+                    of_pair.entry(pair(&frame)).or_default().insert(thread);
+                    come[thread] += 1;
+                }
+            }
+            assert_eq!(come.iter().sum::<usize>(), sent, "{come:?}");
+            assert_eq!(of_pair.len(), 200);
+            assert!(of_pair.values().all(|threads| threads.len() == 1));
+            assert!(come.iter().all(|count| *count > sent / threads * 7 / 10), "{come:?}");
+            let dropped: u64 = shares.iter_mut().flatten().map(|ring| ring.statistics().dropped).sum();
+            assert_eq!(dropped, 0);
+        });
+    }
+}
+
+#[test]
+fn two_processes_share_nothing() {
+    let Some(namespace) = Namespace::new(1) else { return };
+    namespace.inside(|| {
+        let mut two = [(); 2].map(|()| live::open(&[interface("a0")], 2, &options()).unwrap());
+        let mut sender = sender("b0");
+        let sent: Vec<_> = (1..=50).flat_map(conversation).collect();
+        sent.iter().for_each(|frame| sender.sendpacket(&frame[..]).unwrap());
+        for shares in &mut two {
+            let come: usize = shares.iter_mut().flatten().map(|ring| frames(ring, QUIET).len()).sum();
+            assert_eq!(come, sent.len());
+        }
+    });
+}
+
+#[test]
+fn interfaces_that_cannot_be_opened_are_named_with_the_cure() {
+    let Some(namespace) = Namespace::new(1) else { return };
+    namespace.link(&["set", "a0", "down"]);
+    namespace.inside(|| {
+        let error = |name| Ring::open(&interface(name), &options()).map(|_| ()).unwrap_err().to_string();
+        let cure = "\"ip link\" or \"ifconfig\" lists them";
+        assert_eq!(error("c0"), format!("cannot capture on c0: no such interface; {cure}"));
+        let cure = "\"ip link set a0 up\" brings it up";
+        assert_eq!(error("a0"), format!("cannot capture on a0: the interface is down; {cure}"));
+        caps::clear(None, caps::CapSet::Effective).unwrap(); // of this thread
+        let message = error("b0");
+        assert!(message.starts_with("cannot capture on b0: no permission ("), "{message}");
+        assert!(message.ends_with("); run it as root or with CAP_NET_RAW"), "{message}");
+    });
+}
+
+#[test]
+fn a_ring_outlives_its_interface_being_down_or_renamed() {
+    let Some(namespace) = Namespace::new(1) else { return };
+    namespace.inside(|| {
+        let mut ring = Ring::open(&interface("a0"), &options()).unwrap();
+        let mut sender = sender("b0");
+        let frame = ethernet(&[], &query(1, build::resolver(), build::server()));
+        let mut come = |expected: usize| {
+            sender.sendpacket(&frame[..]).unwrap();
+            assert_eq!(frames(&mut ring, QUIET).len(), expected);
+        };
+        come(1);
+        namespace.link(&["set", "a0", "down"]);
+        come(0);
+        namespace.link(&["set", "a0", "up"]);
+        come(1);
+        namespace.link(&["set", "a0", "name", "c0"]);
+        come(1);
+    });
+}
+
+#[test]
+fn an_interface_that_goes_is_told_and_the_others_go_on() {
+    let Some(namespace) = Namespace::new(2) else { return };
+    namespace.inside(|| {
+        let rings = ["a0", "a1"].map(|name| Ring::open(&interface(name), &options()).unwrap());
+        let mut live = Live::new(rings.into(), 0);
+        namespace.link(&["del", "a0"]);
+        let mut sender = sender("b1");
+        let clock = SystemClock::new();
+        let frame = ethernet(&[], &query(1, build::resolver(), build::server()));
+        let (mut failed, mut come) = (Vec::new(), 0);
+        for _ in 0..50 {
+            sender.sendpacket(&frame[..]).unwrap();
+            live.wait(Duration::from_millis(20), &[]).unwrap();
+            let turn = live.read(clock.wall(), 1000, |_| come += 1);
+            failed.extend(turn.failed);
+        }
+        thread::sleep(QUIET);
+        live.read(clock.wall(), 1000, |_| come += 1);
+        live.flush(|_| come += 1);
+        assert!(matches!(&failed[..], [(0, ReadError::Down(_))]), "{failed:?}");
+        assert_eq!((come, live.statistics().received), (50, 50));
+    });
+}
