@@ -244,6 +244,28 @@ fn what_two_addresses_say_to_each_other_comes_to_one_thread_from_all_interfaces(
 }
 
 #[test]
+fn threads_share_an_interface_as_before_when_it_was_down() {
+    let Some(namespace) = Namespace::new(2) else { return };
+    namespace.inside(|| {
+        let interfaces = [interface("a0"), interface("a1")];
+        let mut shares = live::open(&interfaces, 3, &options()).unwrap();
+        namespace.link(&["set", "a0", "down"]);
+        namespace.link(&["set", "a0", "up"]);
+        let mut senders = [sender("b0"), sender("b1")];
+        for frame in (1..=50).flat_map(conversation) {
+            senders.iter_mut().for_each(|sender| sender.sendpacket(&frame[..]).unwrap());
+        }
+        let mut of_pair: HashMap<_, HashSet<usize>> = HashMap::new();
+        for (thread, share) in shares.iter_mut().enumerate() {
+            for (_, frame) in share.iter_mut().flat_map(|ring| frames(ring, QUIET)) {
+                of_pair.entry(pair(&frame)).or_default().insert(thread);
+            }
+        }
+        assert!(of_pair.values().all(|threads| threads.len() == 1), "{of_pair:?}");
+    });
+}
+
+#[test]
 fn two_processes_share_nothing() {
     let Some(namespace) = Namespace::new(1) else { return };
     namespace.inside(|| {

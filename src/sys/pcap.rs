@@ -4,7 +4,7 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::NonNull;
 
-use pcap::{Active, Capture};
+use pcap::{Active, Capture, Dead};
 
 /// PCAP_ERRBUF_SIZE.
 const ERROR_LEN: usize = 256;
@@ -23,6 +23,7 @@ pub const PROMISCUOUS_DENIED: c_int = -11;
 
 unsafe extern "C" {
     fn pcap_create(device: *const c_char, error: *mut c_char) -> *mut c_void;
+    fn pcap_open_dead(link_type: c_int, snap_len: c_int) -> *mut c_void;
     fn pcap_set_snaplen(handle: *mut c_void, bytes: c_int) -> c_int;
     fn pcap_set_promisc(handle: *mut c_void, on: c_int) -> c_int;
     fn pcap_set_timeout(handle: *mut c_void, milliseconds: c_int) -> c_int;
@@ -104,6 +105,14 @@ impl Handle {
         let text = if specific.is_empty() { general } else { specific };
         text.to_string_lossy().into_owned()
     }
+}
+
+/// A handle to compile filters with; `None` when there is no memory. The crate's has a snap length of 65 535 bytes, which
+/// its programs cut frames to.
+pub fn dead(link_type: c_int, snap_len: c_int) -> Option<Capture<Dead>> {
+    // SAFETY: any two numbers are allowed.
+    let handle = unsafe { pcap_open_dead(link_type, snap_len) };
+    NonNull::new(handle).map(|handle| Capture::from(handle.cast()))
 }
 
 /// Opens an interface.

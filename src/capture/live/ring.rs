@@ -14,7 +14,7 @@ use crate::sys;
 use crate::time::Timestamp;
 
 /// Receive offload makes frames of 64 KiB and headers; this is also the most that libpcap allows.
-const SNAP_LEN: i32 = 262_144;
+pub(super) const SNAP_LEN: i32 = 262_144;
 /// How long the kernel keeps a block that is not full: the latency on a quiet link. After this, a ring that is read
 /// to its end has shown every packet.
 pub const BLOCK_TIMEOUT: Duration = Duration::from_millis(100);
@@ -102,12 +102,11 @@ impl Ring {
     /// Puts another filter in force: each packet goes by the old or the new one. The closest program is taken that the
     /// kernel runs.
     pub fn set_filter(&mut self, filter: &Filter) -> Result<&Program, FilterError> {
-        let capture = &mut self.capture;
         let mut tried = 0;
         loop {
-            let program = filter.programs(self.link_type, |text| capture.compile(text, true)).nth(tried);
+            let program = filter.programs(self.link_type).nth(tried);
             let mut program = program.unwrap_or_else(|| Err(no_expression())).map_err(FilterError::Compile)?;
-            match set(capture, self.link_type, &program) {
+            match set(&mut self.capture, self.link_type, &program) {
                 Ok(()) => {
                     program.why = if tried > 0 { Some(Why::NoRoom) } else { program.why };
                     return Ok(self.program.insert(program));
