@@ -4,7 +4,10 @@ use crate::build::{self, End};
 use nix::sched::{CloneFlags, setns};
 use pcap::{Active, Capture};
 use sie_dns_sensor::{
-    capture::live::{self, Filter, Live, Options, ReadError, Ring},
+    capture::{
+        LinkType,
+        live::{self, Filter, Live, Options, ReadError, Ring},
+    },
     config::{self, Interface},
     daemon::SystemClock,
     time::{Clock, Timestamp},
@@ -12,6 +15,7 @@ use sie_dns_sensor::{
 use std::{
     collections::{HashMap, HashSet},
     fs::File,
+    os::fd::AsFd,
     process::Command,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
@@ -143,6 +147,48 @@ fn the_frames_of_a_resolver_come_in_behind_any_tags_with_nanoseconds_and_its_cli
         let kernel = ring.statistics();
         assert_eq!((kernel.received, kernel.dropped, kernel.interface_dropped), (8, 0, 0));
         assert_eq!(ring.statistics().received, 0);
+    });
+}
+
+#[test]
+fn all_interfaces_at_once_give_cooked_frames_filtered_alike() {
+    let Some(namespace) = Namespace::new(1) else { return };
+    namespace.inside(|| {
+        let mut ring = Ring::open(&interface("any"), &options()).unwrap();
+        assert_eq!(ring.link_type(), LinkType::LinuxSll);
+        let (resolver, server) = (build::resolver(), build::server());
+        let mut sender = sender("b0");
+        sender.sendpacket(ethernet(&[], &query(1, resolver, server))).unwrap();
+        sender.sendpacket(ethernet(&[0x8100], &query(2, resolver, server))).unwrap();
+        sender.sendpacket(ethernet(&[], &query(3, ([10, 0, 0, 1].into(), 4000), (resolver.0, 53)))).unwrap();
+        let come = frames(&mut ring, QUIET);
+        // Once as it leaves b0 and once as it comes to a0, where the tag has been taken out.
+        let ids: Vec<u8> = come.iter().map(|(_, bytes)| bytes[bytes.len() - 29 + 1]).collect();
+        assert_eq!(ids.iter().filter(|id| **id == 1).count(), 2, "{ids:?}");
+        assert!(ids.contains(&2) && !ids.contains(&3), "{ids:?}");
+    });
+}
+
+#[test]
+fn waiting_ends_for_a_packet_and_for_what_else_is_waited_for() {
+    let Some(namespace) = Namespace::new(1) else { return };
+    namespace.inside(|| {
+        let mut live = Live::new(vec![Ring::open(&interface("a0"), &options()).unwrap()], 0);
+        let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+        let long = Duration::from_secs(60);
+        let started = Instant::now();
+        assert!(!live.wait(long, &[near.as_fd()]).unwrap());
+        assert!(started.elapsed() >= Duration::from_millis(90) && started.elapsed() < long);
+        let frame = ethernet(&[], &query(1, build::resolver(), build::server()));
+        sender("b0").sendpacket(frame).unwrap();
+        let mut come = 0;
+        while come == 0 && started.elapsed() < long {
+            assert!(!live.wait(long, &[near.as_fd()]).unwrap());
+            come += live.read(SystemClock::new().wall(), 10, |_| ()).frames;
+        }
+        assert_eq!(come, 1);
+        drop(far);
+        assert!(live.wait(long, &[near.as_fd()]).unwrap());
     });
 }
 
