@@ -22,8 +22,8 @@ mod read;
 mod reconfigure;
 mod regression;
 mod replay;
-mod spool;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod sandbox;
+mod spool;
 mod streams;
 mod synthetic;

@@ -6,9 +6,9 @@
 
 mod backoff;
 mod capture;
+pub mod cgroup;
 mod channel;
 pub mod child;
-pub mod cgroup;
 mod clock;
 pub mod directories;
 mod follow;

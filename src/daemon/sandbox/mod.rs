@@ -15,7 +15,8 @@ mod files;
 mod linux;
 #[cfg(not(target_os = "linux"))]
 mod other;
-#[cfg(target_os = "linux")]
+// The architectures that seccompiler knows.
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
 mod syscalls;
 
 #[cfg(target_os = "linux")]
