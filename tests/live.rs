@@ -1,4 +1,5 @@
-//! Capturing from interfaces, in network namespaces of their own. They need root and iproute2, and say so when they skip.
+//! Capturing from interfaces, in network namespaces of their own. They need root and iproute2, and say so when they
+//! skip.
 
 use crate::build::{self, End};
 use nix::sched::{CloneFlags, setns};

@@ -632,6 +632,33 @@ fn two_processes_write_side_by_side_during_a_hand_over() {
     assert!(!has(&old_events, |event| matches!(event, Event::Lost { .. })));
 }
 
+/// Niceness of all threads of this process that are called `writer` (proc(5), /proc/PID/stat, fields 2 and 19).
+#[cfg(target_os = "linux")]
+fn niceness_of_writers() -> Vec<String> {
+    let threads = fs::read_dir("/proc/self/task").unwrap().filter_map(Result::ok);
+    let texts = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    let writers = texts.filter(|text| text.contains(" (writer) "));
+    writers.filter_map(|text| text.rsplit(')').next()?.split_whitespace().nth(16).map(str::to_owned)).collect()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn writers_let_capture_go_before() {
+    let scratch = Scratch::new();
+    let (feeder, output, _) = start_one(config(&scratch.0, policy(HOUR)));
+    let mut source = Source::new(feeder);
+    until(&mut source, || {
+        let niceness = niceness_of_writers();
+        !niceness.is_empty() && niceness.iter().all(|nice| nice == "10")
+    });
+    assert_eq!(
+        fs::read_to_string("/proc/thread-self/stat").unwrap().rsplit(')').next().unwrap().split_whitespace().nth(16),
+        Some("0")
+    );
+    source.finish();
+    output.finish();
+}
+
 #[test]
 fn what_another_process_left_is_taken_up_at_the_next_rotation() {
     let scratch = Scratch::new();

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{LogLevel, Settings},
-    spool::{self, Note, Sorter},
+    spool::sort::{Limits, Note, Rules, Sorter},
     time::Clock,
 };
 use std::time::Duration;
@@ -47,8 +47,8 @@ fn begin(post: &mut Post, start: &Start) -> Result<Sorter, (String, bool)> {
 }
 
 /// What the settings say of published files.
-fn rules(settings: &Settings) -> spool::Rules {
-    spool::Rules {
+fn rules(settings: &Settings) -> Rules {
+    Rules {
         archive: settings.archive,
         upload: settings.upload,
         waiting_limits: limits(settings.max_spool_size, None),
@@ -89,8 +89,8 @@ fn attend(mut sorter: Sorter, mut post: Post) {
     }
 }
 
-fn limits(bytes: Option<u64>, age: Option<Duration>) -> spool::Limits {
-    spool::Limits { bytes: bytes.unwrap_or_default(), age: age.unwrap_or_default() }
+fn limits(bytes: Option<u64>, age: Option<Duration>) -> Limits {
+    Limits { bytes: bytes.unwrap_or_default(), age: age.unwrap_or_default() }
 }
 
 fn level(note: &Note) -> LogLevel {

@@ -144,9 +144,9 @@ impl Files {
         !self.news.events.is_empty()
     }
 
-    /// Whether the interval has a file.
+    /// Whether the interval has a file with something in it.
     pub(super) fn has_file(&self) -> bool {
-        self.parts[Interval::Current as usize].is_some()
+        self.parts[Interval::Current as usize].as_ref().is_some_and(|part| part.written().containers > 0)
     }
 
     /// The interval of the current file.

@@ -23,7 +23,7 @@ mod queue;
 mod recover;
 mod room;
 mod schedule;
-mod sort;
+pub mod sort;
 mod trim;
 mod writer;
 
@@ -32,8 +32,6 @@ pub use feeder::Feeder;
 pub use names::host_name;
 pub use queue::CONTAINER_BYTES;
 pub use recover::recover;
-pub use sort::{Counts, Note, Rules, Sorter};
-pub use trim::Limits;
 pub use writer::Output;
 
 use crate::{config::Compress, time::Clock};

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::time::Timestamp;
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions, Permissions, TryLockError},
     io,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
 };
@@ -48,12 +48,14 @@ impl Part {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
             };
-            // Before the lock it looked left behind: another process that starts just then may have taken it.
-            if file.try_lock().is_err() || !is_at(&file, directory, &name) {
-                continue;
-            }
-            if file.metadata()?.mode() & 0o777 != MODE {
-                file.set_permissions(Permissions::from_mode(MODE))?; // the umask took something off
+            // Before the lock it looks left behind: another process that starts just then may take it, and remove it.
+            match file.try_lock() {
+                Ok(()) if is_at(&file, directory, &name) => {}
+                Ok(()) | Err(TryLockError::WouldBlock) => continue,
+                Err(TryLockError::Error(error)) => {
+                    let _ = fs::remove_file(&path);
+                    return Err(error);
+                }
             }
             return Ok(Part { file, name, began, written: Written::default() });
         }
@@ -113,6 +115,9 @@ pub(super) fn rename(
     host: &str,
     began: Timestamp,
 ) -> io::Result<String> {
+    if file.metadata()?.mode() & 0o777 != MODE {
+        file.set_permissions(Permissions::from_mode(MODE))?; // the umask took something off, or the old package wrote it
+    }
     file.sync_all()?;
     let published = names::free(&[directory.path()], host, began).ok_or(io::ErrorKind::AlreadyExists)?;
     fs::rename(directory.join(name), directory.join(&published))?;
@@ -174,7 +179,18 @@ pub(super) mod tests {
         assert_eq!(scratch.names(), [".h.20231114.2213.1700000000.000000000.part"]);
         let other = File::open(directory.join(part.name())).unwrap();
         assert!(matches!(other.try_lock(), Err(fs::TryLockError::WouldBlock)));
-        assert_eq!(other.metadata().unwrap().mode() & 0o777, 0o660);
+        assert_eq!(other.metadata().unwrap().mode() & 0o007, 0);
+    }
+
+    #[test]
+    fn a_published_file_is_the_groups_too_whatever_the_umask() {
+        let scratch = Scratch::new();
+        let directory = scratch.directory();
+        let mut part = Part::create(&directory, "h", TIME).unwrap();
+        part.append(b"container", 1).unwrap();
+        part.file.set_permissions(Permissions::from_mode(0o600)).unwrap();
+        let name = part.publish(&directory, "h").unwrap().unwrap();
+        assert_eq!(directory.join(&name).metadata().unwrap().mode() & 0o777, 0o660);
     }
 
     #[test]

@@ -200,7 +200,7 @@ impl Queue {
             if let Some(full) = state.full.pop_front() {
                 let load = Load {
                     waiting: state.full.len(),
-                    capacity: state.capacity,
+                    room: state.capacity - state.answers.len(),
                     is_leaving: state.is_leaving,
                     policy: state.policy,
                 };
@@ -280,8 +280,8 @@ impl Queue {
 pub(super) struct Load {
     /// Containers that wait behind it.
     pub(super) waiting: usize,
-    /// How many may.
-    pub(super) capacity: usize,
+    /// How many may, those included that are being written.
+    pub(super) room: usize,
     pub(super) is_leaving: bool,
     pub(super) policy: Policy,
 }
@@ -358,5 +358,86 @@ impl State {
         self.current += 1;
         self.unwritten = [self.unwritten[0] + self.unwritten[1], 0];
         self.next = Output::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Compress, time::Timestamp};
+
+    fn queue(bytes: usize) -> Queue {
+        let policy = Policy { rotate: Duration::MAX, compress: Compress::Off, min_free: 0, loss_record: false };
+        Queue::new(bytes, 1, 1, policy)
+    }
+
+    /// A container that is as good as one with a transaction.
+    fn filled(len: usize) -> Builder {
+        let mut builder = Builder::default();
+        builder.push_json(Timestamp::default(), &"x".repeat(len));
+        builder
+    }
+
+    #[test]
+    fn containers_in_memory_are_bounded_and_what_is_too_much_is_dropped() {
+        let queue = queue(8 * CONTAINER_BYTES);
+        let mut builder = filled(10);
+        for exchange in 0..20 {
+            assert_eq!(queue.exchange(0, &mut builder, 0), exchange < 7); // the eighth is the feeder's
+            assert!(builder.is_empty());
+            builder.push_json(Timestamp::default(), "x");
+        }
+        let counters = queue.counters();
+        assert_eq!((counters.open, counters.dropped_transactions), (7, 13));
+        let (full, _) = queue.next().unwrap();
+        queue.written(full, Fate::Written(100));
+        assert!(queue.exchange(0, &mut builder, 0));
+        assert_eq!(queue.lock().allocated, 8);
+    }
+
+    #[test]
+    fn a_container_that_grew_gives_its_memory_back() {
+        let queue = queue(0);
+        let mut builder = filled(2 * CONTAINER_BYTES);
+        assert!(queue.exchange(0, &mut builder, 0));
+        let (full, _) = queue.next().unwrap();
+        assert!(full.builder.bytes() > CONTAINER_BYTES_MAX);
+        queue.written(full, Fate::Dropped);
+        let state = queue.lock();
+        assert_eq!((state.allocated, state.free.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_flush_without_memory_loses_nothing_and_is_tried_again() {
+        let queue = queue(0);
+        let mut builder = filled(10);
+        while queue.exchange(0, &mut builder, 0) {
+            builder.push_json(Timestamp::default(), "x");
+        }
+        builder.push_json(Timestamp::default(), "x");
+        let dropped = queue.counters().dropped_transactions;
+        assert!(!queue.try_exchange(0, &mut builder, 0));
+        assert_eq!((builder.len(), queue.counters().dropped_transactions), (1, dropped));
+    }
+
+    #[test]
+    fn a_container_belongs_to_its_interval_or_if_that_is_over_to_the_one_that_runs() {
+        let queue = queue(0);
+        for epoch in [0, 1] {
+            assert!(queue.exchange(0, &mut filled(10), epoch));
+        }
+        assert!(!queue.lock().is_written());
+        let (old, _) = queue.next().unwrap();
+        queue.written(old, Fate::Written(100));
+        let mut state = queue.lock();
+        assert!(state.is_written() && !state.is_answered());
+        assert_eq!(state.ledger().output.transactions, 1);
+        state.advance();
+        assert!(!state.is_written());
+        drop(state);
+        let (new, _) = queue.next().unwrap();
+        queue.written(new, Fate::Dropped);
+        assert!(queue.lock().is_written());
+        assert_eq!(queue.lock().ledger().output.dropped_transactions, 1);
     }
 }

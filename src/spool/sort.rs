@@ -1,10 +1,8 @@
 //! Published files on their way: to the archive, to where they wait for the upload, or away.
 
-use super::{
-    directory::is_same,
-    names,
-    trim::{self, Limits},
-};
+pub use super::trim::Limits;
+
+use super::{directory::is_same, names, trim};
 use crate::{escape::escaped, time::Timestamp};
 use std::{
     collections::HashSet,

@@ -83,8 +83,8 @@ fn level(load: &Load) -> Option<Level> {
         Compress::Off => None,
         _ if load.is_leaving && load.waiting > 0 => Some(Level::Fixed(1)),
         Compress::Level(level) => Some(Level::Fixed(level)),
-        Compress::Adaptive if load.waiting > load.capacity / 2 => Some(Level::Fixed(1)),
-        Compress::Adaptive if load.waiting > load.capacity / 4 => Some(Level::Fixed(2)),
+        Compress::Adaptive if load.waiting > load.room / 2 => Some(Level::Fixed(1)),
+        Compress::Adaptive if load.waiting > load.room / 4 => Some(Level::Fixed(2)),
         Compress::Adaptive => Some(Level::Measured),
     }
 }
@@ -117,7 +117,7 @@ mod tests {
 
     fn load(waiting: usize, compress: Compress, is_leaving: bool) -> Load {
         let policy = Policy { rotate: Duration::from_secs(60), compress, min_free: 0, loss_record: false };
-        Load { waiting, capacity: 60, is_leaving, policy }
+        Load { waiting, room: 60, is_leaving, policy }
     }
 
     #[test]

@@ -107,8 +107,8 @@ impl Handle {
     }
 }
 
-/// A handle to compile filters with; `None` when there is no memory. The crate's has a snap length of 65 535 bytes, which
-/// its programs cut frames to.
+/// A handle to compile filters with; `None` when there is no memory. The crate's has a snap length of 65 535 bytes,
+/// which its programs cut frames to.
 pub fn dead(link_type: c_int, snap_len: c_int) -> Option<Capture<Dead>> {
     // SAFETY: any two numbers are allowed.
     let handle = unsafe { pcap_open_dead(link_type, snap_len) };

@@ -68,8 +68,8 @@ mod linux {
     /// The golden ratio times 2³²: an odd number that spreads whatever it is multiplied with.
     const SPREAD: u32 = 0x9e37_79b1;
 
-    /// A number of the two addresses, the same in both directions, well mixed; 0 for what is not IP. Offsets are from the
-    /// network header, since the link header is not always there: X is how far IP is behind it.
+    /// A number of the two addresses, the same in both directions, well mixed; 0 for what is not IP. Offsets are from
+    /// the network header, since the link header is not always there: X is how far IP is behind it.
     pub(super) fn by_addresses() -> Vec<sock_filter> {
         let mut program = Assembler::default();
         program.op(libc::BPF_LDX | libc::BPF_IMM, 0);

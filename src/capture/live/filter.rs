@@ -117,9 +117,9 @@ impl Filter {
 
     /// The programs for a link type that are short enough, the closest first. An error comes last.
     ///
-    /// They read tags where they stand in the frame. The outermost the kernel takes out first and keeps beside the frame
-    /// (Linux), and libpcap's programs for an open interface ask for it; but with it gone, IP stands where it stands
-    /// without, and these are shorter by a third.
+    /// They read tags where they stand in the frame. The outermost the kernel takes out first and keeps beside the
+    /// frame (Linux), and libpcap's programs for an open interface ask for it; but with it gone, IP stands where it
+    /// stands without, and these are shorter by a third.
     pub(super) fn programs(&self, link_type: LinkType) -> impl Iterator<Item = Result<Program, CompileError>> {
         let handle = sys::pcap::dead(number(link_type), SNAP_LEN);
         let compile = move |text: &str| handle.as_ref().ok_or(pcap::Error::InsufficientMemory)?.compile(text, true);

@@ -23,6 +23,8 @@ struct Lane {
     queue: Queue,
     /// Nothing older is to come.
     shown: Timestamp,
+    /// It has more to be read, which may be of any age: the process was held up.
+    behind: bool,
     /// Nothing is to come.
     ended: bool,
 }
@@ -31,12 +33,17 @@ impl Holdback {
     /// For interfaces with these link types; `bytes` for all queues together.
     pub(super) fn new(link_types: impl ExactSizeIterator<Item = LinkType>, bytes: usize) -> Holdback {
         let each = (bytes / link_types.len().max(1)).max(QUEUE_BYTES_MIN);
-        let lane = |link_type| Lane { queue: Queue::new(link_type, each), shown: Timestamp::default(), ended: false };
+        let lane = |link_type| Lane {
+            queue: Queue::new(link_type, each),
+            shown: Timestamp::default(),
+            behind: false,
+            ended: false,
+        };
         Holdback { lanes: link_types.map(lane).collect(), early: 0 }
     }
 
-    /// Takes a frame that came from the interface `lane`; when there is no room for it, the oldest go to `each`. Says how
-    /// many.
+    /// Takes a frame that came from the interface `lane`; when there is no room for it, the oldest go to `each`. Says
+    /// how many.
     #[inline]
     pub(super) fn push(&mut self, lane: usize, frame: &Frame, each: &mut impl FnMut(&Frame)) -> usize {
         let mut left = 0;
@@ -55,10 +62,13 @@ impl Holdback {
         left
     }
 
-    /// The interface was empty when it was read after `now`.
-    pub(super) fn idle(&mut self, lane: usize, now: Timestamp) {
+    /// The interface was read after `now`, and was empty then or was not.
+    pub(super) fn read(&mut self, lane: usize, is_empty: bool, now: Timestamp) {
         if let Some(lane) = self.lanes.get_mut(lane) {
-            lane.show(now.before(BLOCK_TIMEOUT));
+            lane.behind = !is_empty;
+            if is_empty {
+                lane.show(now.before(BLOCK_TIMEOUT));
+            }
         }
     }
 
@@ -96,12 +106,17 @@ impl Holdback {
     }
 
     /// Whether the oldest frame, which is of the lane `index`, is older than all that is to come, or has waited long
-    /// enough. One that is of the future waits no longer either: the clock was set.
+    /// enough for interfaces that are read as they go. One that is of the future waits no longer either: the clock was
+    /// set.
     #[inline]
     fn may_leave(&self, index: usize, now: Timestamp) -> bool {
         let Some(time) = self.lanes.get(index).and_then(|lane| lane.queue.first()) else { return false };
-        let may_come_older = |lane: &Lane| !lane.ended && lane.queue.frames == 0 && lane.shown < time;
-        time.is_beyond(HOLD, now) || !self.lanes.iter().any(may_come_older)
+        let is_due = time.is_beyond(HOLD, now);
+        let is_waited_for = |lane: &Lane| {
+            let may_give_older = !lane.ended && lane.queue.frames == 0 && lane.shown < time;
+            may_give_older && (lane.behind || !is_due)
+        };
+        !self.lanes.iter().any(is_waited_for)
     }
 
     fn oldest_leaves(&mut self, each: &mut impl FnMut(&Frame)) -> bool {

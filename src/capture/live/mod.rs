@@ -88,8 +88,8 @@ impl<S: Source> Live<S> {
         self.holdback.as_mut().map_or(0, |holdback| holdback.flush(&mut each))
     }
 
-    /// Reads at most `max` frames of each source, and gives those whose turn it is. `now` is the wall clock's time before
-    /// the call. `drop_source` is told of a source before it goes.
+    /// Reads at most `max` frames of each source, and gives those whose turn it is. `now` is the wall clock's time
+    /// before the call. `drop_source` is told of a source before it goes.
     fn read_with(
         &mut self,
         now: Timestamp,
@@ -108,8 +108,8 @@ impl<S: Source> Live<S> {
             };
             turn.frames += left;
             match (read, &mut *holdback) {
-                (Ok(frames), Some(holdback)) if frames < max => holdback.idle(index, now),
-                (Ok(_), _) => (),
+                (Ok(frames), Some(holdback)) => holdback.read(index, frames < max, now),
+                (Ok(_), None) => (),
                 (Err(error), holdback) => {
                     turn.failed.push((index, error));
                     holdback.iter_mut().for_each(|holdback| holdback.end(index));
@@ -125,9 +125,9 @@ impl<S: Source> Live<S> {
 }
 
 impl Live {
-    /// Waits until there are packets to read, or something to read at one of the `others`, but not longer than `timeout`,
-    /// and 100 ms: some kernels do not wake who waits, and frames that wait for others must go on. True when it is one of
-    /// the `others`. [`Live::read`] is due in every case.
+    /// Waits until there are packets to read, or something to read at one of the `others`, but not longer than
+    /// `timeout`, and 100 ms: some kernels do not wake who waits, and frames that wait for others must go on. True when
+    /// it is one of the `others`. [`Live::read`] is due in every case.
     pub fn wait(&self, timeout: Duration, others: &[BorrowedFd]) -> io::Result<bool> {
         let timeout = PollTimeout::try_from(timeout.min(BLOCK_TIMEOUT)).unwrap_or(PollTimeout::ZERO);
         let rings = self.sources.iter().flatten().map(Ring::as_fd);

@@ -57,7 +57,8 @@ impl Ring {
         Ok(ring)
     }
 
-    /// Opens an interface for nothing as yet: no packet comes in before the filter is set, where the kernel can do that.
+    /// Opens an interface for nothing as yet: no packet comes in before the filter is set, where the kernel can do
+    /// that.
     pub(super) fn closed(interface: &Interface, options: &Options) -> Result<Ring, OpenError> {
         let failed = |fault| OpenError { interface: interface.name.clone(), fault };
         let how = sys::pcap::Open {

@@ -89,15 +89,26 @@ fn an_idle_source_is_waited_for_as_long_as_it_may_hold_something_older() {
 }
 
 #[test]
-fn a_source_that_is_never_empty_is_not_waited_for_longer_than_the_hold_back() {
+fn after_a_pause_a_source_that_is_behind_is_waited_for_however_old_the_others_frames_are() {
     let mut bench = Bench::new(2);
     bench.give(0, &[1000]);
-    // The other is behind: more than 1000 frames are there, all old.
-    bench.give(1, &[500; 2001]);
-    assert_eq!(bench.at(1001).len(), 1000);
-    assert_eq!(bench.at(1002).len(), 1000);
-    assert_eq!(bench.at(1003), [500]);
-    assert_eq!(bench.at(1201), [1000]);
+    bench.give(1, &[500; 1500]);
+    assert_eq!(bench.at(9000), [500; 1000]);
+    bench.give(1, &[999]);
+    let mut rest = vec![500; 500];
+    rest.extend([999, 1000]);
+    assert_eq!(bench.at(9001), rest);
+}
+
+#[test]
+fn a_source_whose_clock_is_behind_is_waited_for_no_longer_than_the_hold_back() {
+    let mut bench = Bench::new(2);
+    bench.give(0, &[1000]);
+    bench.give(1, &[800]);
+    assert_eq!(bench.at(1050), [800]);
+    assert_eq!(bench.at(1099), [0; 0]);
+    bench.give(1, &[850]);
+    assert_eq!(bench.at(1201), [850, 1000]);
 }
 
 #[test]
