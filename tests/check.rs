@@ -134,9 +134,11 @@ fn missing_users_and_directories_come_with_the_line_that_makes_them() {
     let scratch = Scratch::new();
     let sets = ["user=sie-nobody-a", "upload_user=sie-nobody-b", "spooldir=/nonexistent/spool"];
     let ended = check(&scratch, OLD, &sets).with_code(0);
-    for line in
-        ["useradd --system --user-group", "useradd --system --gid sie-nobody-a", "install -d -m 2770 -o sie-nobody-a"]
-    {
+    for line in [
+        "useradd --system --user-group",
+        "useradd --system --user-group --groups sie-nobody-a",
+        "install -d -m 2770 -o sie-nobody-a",
+    ] {
         assert!(ended.text().contains(line) || cfg!(not(target_os = "linux")), "{}", ended.text());
     }
     let spool = scratch.path("spool");

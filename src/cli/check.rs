@@ -6,8 +6,10 @@ mod paths;
 mod report;
 
 use crate::{
+    capture::{LinkType, live::Filter},
     config::{self, Budget, CaptureQr, CaptureRd, Notice, Settings, problem::Remark},
     daemon::{Synchronised, cgroup, synchronised},
+    spool,
 };
 use clap::Args;
 use report::Report;
@@ -117,10 +119,26 @@ fn kernel_filter(settings: &Settings, report: &mut Report) {
     }
 }
 
-/// CALL SITE for `capture::filter`: the filter's text and its number of instructions, a line each. Until then the section is
-/// left out.
-fn filter_lines(_settings: &Settings) -> Vec<String> {
-    Vec::new()
+/// The filter's program in words, with its length, and its text.
+fn filter_lines(settings: &Settings) -> Vec<String> {
+    // What the link type of an interface is shows when it is opened; nearly all are Ethernet.
+    match Filter::new(settings).compile(LinkType::Ethernet) {
+        Ok(program) => std::iter::once(program.to_string()).chain(folded(&program.text)).collect(),
+        Err(error) => vec![error.to_string()],
+    }
+}
+
+/// A long text in lines that fit the screen.
+fn folded(text: &str) -> Vec<String> {
+    const WIDTH: usize = 112;
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut().filter(|line| line.len() + 1 + word.len() <= WIDTH) {
+            Some(line) => line.extend([" ", word]),
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn memory(settings: &Settings, report: &mut Report) {
@@ -151,7 +169,7 @@ fn memory(settings: &Settings, report: &mut Report) {
 
 fn output(settings: &Settings, report: &mut Report) {
     report.heading("files");
-    report.row("host name", host_name(settings));
+    report.row("host name", spool::host_name(settings.host_name.as_deref()));
     report.row("a new one", format!("every {} s", settings.rotate.as_secs()));
     let written =
         |name: &str| config::SETTINGS.iter().find(|setting| setting.name == name).map(|s| s.written(settings));
@@ -179,12 +197,6 @@ fn output(settings: &Settings, report: &mut Report) {
     if settings.upload && is_remote && settings.login.is_none() {
         report.warn("login is not set: nothing can be uploaded; write login=\"ACCOUNT\", or upload=\"no\"".into());
     }
-}
-
-/// CALL SITE for `spool::names::host_name`: the HOST of file names.
-fn host_name(settings: &Settings) -> String {
-    let kernels = || nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    settings.host_name.clone().unwrap_or_else(kernels)
 }
 
 fn clock(report: &mut Report) {

@@ -100,6 +100,8 @@ fn begin(post: &mut Post, start: Start) -> Result<Capture, Hopeless> {
     let (feeders, output) = spool::start(config, clock, threads, move |event| report(&of_spool, &event))
         .map_err(|error| hopeless(format!("cannot write to {}: {error}", directory.display())))?;
     let since = clock.wall();
+    // Until the rings of several threads share an interface, each has all packets.
+    let is_shared = start.takes_over || threads > 1;
     let control = Arc::new(Control::new(settings.clone()));
     let mut handles = Vec::new();
     for ((rings, feeder), slot) in rings.into_iter().zip(feeders).zip(page.slots()) {
@@ -111,7 +113,7 @@ fn begin(post: &mut Post, start: Start) -> Result<Capture, Hopeless> {
             timeline: Timeline::new(clock),
             slot,
             control: control.clone(),
-            since: if start.takes_over { since } else { Timestamp::default() },
+            since: if is_shared { since } else { Timestamp::default() },
             budget,
             interfaces: interfaces.clone(),
             reports: reporter.clone(),

@@ -19,6 +19,8 @@ struct Known {
     state: State,
     /// Its number when it was captured from; another one means another interface of that name.
     index: Option<u32>,
+    /// Since when it is down, though open: then no packet comes, and when it is up again they come by themselves.
+    down: Option<Duration>,
     /// How long to wait after the next failure.
     wait: Duration,
 }
@@ -37,7 +39,7 @@ enum State {
 impl Interfaces {
     /// None of them is captured from.
     pub fn new(names: impl IntoIterator<Item = String>) -> Interfaces {
-        let known = |name| Known { name, state: State::New, index: None, wait: RETRY_MIN };
+        let known = |name| Known { name, state: State::New, index: None, down: None, wait: RETRY_MIN };
         Interfaces { known: names.into_iter().map(known).collect(), past: Gaps::default() }
     }
 
@@ -72,9 +74,10 @@ impl Interfaces {
     /// Nothing comes from this one any more. True if that is new.
     pub fn lost(&mut self, name: &str, now: Duration) -> bool {
         let Some(known) = self.known.iter_mut().find(|known| known.name == name) else { return false };
-        let (since, is_new) = match known.state {
-            State::Lost { since, .. } => (since, false),
-            State::New | State::Captured => (now, true),
+        let (since, is_new) = match (known.state, known.down.take()) {
+            (State::Lost { since, .. }, _) => (since, false),
+            (_, Some(since)) => (since, false),
+            (State::New | State::Captured, None) => (now, true),
         };
         if known.state == State::Captured {
             known.wait = RETRY_MIN;
@@ -87,8 +90,28 @@ impl Interfaces {
     /// The process that captured is gone: all it captured from is lost, to be tried at once.
     pub fn all_lost(&mut self, now: Duration) {
         for known in self.known.iter_mut().filter(|known| known.state == State::Captured) {
-            known.state = State::Lost { since: now, retry: now };
+            known.state = State::Lost { since: known.down.take().unwrap_or(now), retry: now };
         }
+    }
+
+    /// Those that went down and those that came up since the last call, of those that are captured from.
+    pub fn watch(&mut self, now: Duration, is_up: impl Fn(&str) -> bool) -> (Vec<String>, Vec<String>) {
+        let (mut went, mut came) = (Vec::new(), Vec::new());
+        for known in self.known.iter_mut().filter(|known| known.state == State::Captured) {
+            match (known.down, is_up(&known.name)) {
+                (None, false) => {
+                    known.down = Some(now);
+                    went.push(known.name.clone());
+                }
+                (Some(since), true) => {
+                    known.down = None;
+                    self.past = add(self.past.clone(), gap(since, now));
+                    came.push(known.name.clone());
+                }
+                _ => {}
+            }
+        }
+        (went, came)
     }
 
     /// Those that are lost and may be tried again, if `is_there` says so.
@@ -113,12 +136,12 @@ impl Interfaces {
 
     /// Those that are captured from.
     pub fn active(&self) -> Vec<String> {
-        self.names(|known| known.state == State::Captured)
+        self.names(Known::is_active)
     }
 
     /// The others.
     pub fn missing(&self) -> Vec<String> {
-        self.names(|known| known.state != State::Captured)
+        self.names(|known| !known.is_active())
     }
 
     /// All gaps, those that last included.
@@ -132,12 +155,20 @@ impl Interfaces {
 }
 
 impl Known {
+    fn is_active(&self) -> bool {
+        self.state == State::Captured && self.down.is_none()
+    }
+
     fn gap(&self, now: Duration) -> Gaps {
-        match self.state {
-            State::Lost { since, .. } => Gaps { count: 1, milliseconds: now.saturating_sub(since).as_millis() as u64 },
-            State::New | State::Captured => Gaps::default(),
+        match (self.state, self.down) {
+            (State::Lost { since, .. }, _) | (_, Some(since)) => gap(since, now),
+            (State::New | State::Captured, None) => Gaps::default(),
         }
     }
+}
+
+fn gap(since: Duration, now: Duration) -> Gaps {
+    Gaps { count: 1, milliseconds: now.saturating_sub(since).as_millis() as u64 }
 }
 
 fn add(one: Gaps, other: Gaps) -> Gaps {
@@ -184,6 +215,26 @@ mod tests {
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert!(interfaces.to_try(now, |_| false).is_empty());
+    }
+
+    #[test]
+    fn an_open_interface_that_is_down_makes_a_gap_and_needs_no_new_process() {
+        let mut interfaces = interfaces();
+        assert_eq!(interfaces.watch(secs(5), |name| name != "a"), (vec!["a".to_owned()], vec![]));
+        assert_eq!(interfaces.watch(secs(6), |name| name != "a"), (vec![], vec![]));
+        assert_eq!((interfaces.active(), interfaces.missing()), (vec!["b".to_owned()], vec!["a".to_owned()]));
+        assert!(interfaces.to_try(secs(100), |_| true).is_empty());
+        assert_eq!(interfaces.watch(secs(7), |_| true), (vec![], vec!["a".to_owned()]));
+        assert_eq!(interfaces.gaps(secs(99)), Gaps { count: 1, milliseconds: 2000 });
+    }
+
+    #[test]
+    fn one_that_is_down_and_then_deleted_is_one_gap() {
+        let mut interfaces = interfaces();
+        interfaces.watch(secs(5), |name| name != "a");
+        assert!(!interfaces.lost("a", secs(6)));
+        interfaces.captured(&[("a".to_owned(), Some(3))], secs(8));
+        assert_eq!(interfaces.gaps(secs(99)), Gaps { count: 1, milliseconds: 3000 });
     }
 
     #[test]

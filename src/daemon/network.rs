@@ -17,6 +17,9 @@ pub fn interfaces() -> Interfaces {
     for address in getifaddrs().into_iter().flatten() {
         up.insert(address.interface_name, address.flags.contains(InterfaceFlags::IFF_UP));
     }
+    if cfg!(target_os = "linux") {
+        up.insert("any".to_owned(), true); // all of them; not in the list
+    }
     Interfaces { up }
 }
 

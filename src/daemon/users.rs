@@ -18,7 +18,7 @@ pub struct User {
 }
 
 /// Why a child cannot become a user; says what to do about it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MissingUser {
     /// There is none of that name.
     Unknown {

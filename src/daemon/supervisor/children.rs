@@ -44,6 +44,7 @@ impl Supervisor {
             self.upload = self.started(Child::start(Role::Upload, start, 0, now), Role::Upload);
         }
         let up = network::interfaces();
+        self.watch_interfaces(&up, now);
         if self.capture.is_none() && self.capture_start.not_before <= now {
             let names = self.interfaces.to_open(now, |name| up.is_up(name));
             if !names.is_empty() {
@@ -66,6 +67,17 @@ impl Supervisor {
             let names = self.interfaces.to_open(now, |name| up.is_up(name));
             let start = self.start_order(names, true);
             self.successor = self.started(Child::start(Role::Capture, start, self.slots(), now), Role::Capture);
+        }
+    }
+
+    /// An interface that goes down gives no error: its ring is just silent, and is not any more when it is up again.
+    fn watch_interfaces(&mut self, up: &network::Interfaces, now: Duration) {
+        let (went, came) = self.interfaces.watch(now, |name| up.is_up(name) || !up.exists(name));
+        for name in went {
+            self.log.warning(&format!("interface {name}: it is down; nothing is captured from it until it is back"));
+        }
+        if !came.is_empty() {
+            self.log.info(&format!("captures from {} again", came.join(", ")));
         }
     }
 
