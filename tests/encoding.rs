@@ -269,7 +269,7 @@ proptest! {
         let rules = || Rules { capture, hide: Hide { resolver_address, client_subnets: false }, ..build::rules() };
         let mut both = Both::default();
         let mut trackers = [(); 3].map(|()| Tracker::new(rules(), build::limits()));
-        let (mut plain, mut packed) = (Writer::new(Vec::new(), None), Writer::new(Vec::new(), Some(Level::Measured)));
+        let (mut plain, mut packed) = (Writer::new(Vec::new(), None), Writer::new(Vec::new(), Some(Level::DENSE)));
         let mut time = start;
         for (number, sent) in sent.iter().enumerate() {
             for packet in packets_of(sent, number as u32) {

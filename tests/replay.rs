@@ -72,7 +72,7 @@ fn the_captures_that_libnmsg_reads_alike_give_its_text_and_json_to_the_byte() {
         }
         same += 1;
         let capture = expected["capture"].as_str().unwrap();
-        for level in [None, Some(Level::Measured)] {
+        for level in [None, Some(Level::DENSE)] {
             let nmsg = replay(capture, &sets(&environments[capture]), level);
             let (mut text, mut lines) = (String::new(), String::new());
             read(&nmsg, |_, pres, json| {

@@ -165,7 +165,7 @@ fn refuse_input(path: &Path, files: &[PathBuf]) -> Result<(), Failure> {
 fn level(args: &ReplayArgs, settings: &Settings) -> Option<Level> {
     let of_settings = match settings.compress {
         Compress::Level(level) => Level::Fixed(level),
-        Compress::Off | Compress::Adaptive => Level::Measured,
+        Compress::Off | Compress::Adaptive => Level::DENSE,
     };
     args.compress.map(|level| level.map_or(of_settings, Level::Fixed))
 }

@@ -85,7 +85,7 @@ fn level(load: &Load) -> Option<Level> {
         Compress::Level(level) => Some(Level::Fixed(level)),
         Compress::Adaptive if load.waiting > load.room / 2 => Some(Level::Fixed(1)),
         Compress::Adaptive if load.waiting > load.room / 4 => Some(Level::Fixed(2)),
-        Compress::Adaptive => Some(Level::Measured),
+        Compress::Adaptive => Some(Level::LIVE),
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn compression_gets_faster_as_the_queue_fills_unless_a_level_is_set() {
         let at = |waiting| level(&load(waiting, Compress::Adaptive, false));
-        assert_eq!(at(15), Some(Level::Measured));
+        assert_eq!(at(15), Some(Level::LIVE));
         assert_eq!(at(16), Some(Level::Fixed(2)));
         assert_eq!(at(31), Some(Level::Fixed(1)));
         assert_eq!(level(&load(60, Compress::Level(9), false)), Some(Level::Fixed(9)));
