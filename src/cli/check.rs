@@ -156,14 +156,7 @@ fn memory(settings: &Settings, report: &mut Report) {
     }
     if let Some(limit) = cgroup::memory_limit() {
         report.number("limit of this control group", limit / 1024);
-        if limit < budget.limit {
-            report.warn(format!(
-                "the control group of this shell may use {} kilobytes; write memory_ulimit_kbytes=\"{}\" if the sensor is \
-                 to run in it",
-                limit / 1024,
-                limit / 1024 / 4 * 3,
-            ));
-        }
+        cgroup::too_little(limit, settings).into_iter().for_each(|warning| report.warn(warning));
     }
 }
 

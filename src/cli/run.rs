@@ -3,7 +3,7 @@
 use crate::{
     config::{self, Settings},
     daemon::{
-        self, Log, Role, Source, Supervisor, Synchronised,
+        self, Log, Role, Source, Supervisor, Synchronised, cgroup,
         directories::{self, STAGES},
         log,
         pidfile::PidFile,
@@ -132,6 +132,8 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
     if daemon::synchronised() == Synchronised::No {
         log.warning("the system clock is not synchronised; what is collected with a wrong clock is worthless");
     }
+    let too_little = cgroup::memory_limit().and_then(|limit| cgroup::too_little(limit, &settings));
+    too_little.iter().for_each(|warning| log.warning(warning));
     let host = spool::host_name(settings.host_name.as_deref());
     let source = Source { file: args.config.clone(), sets: args.set.clone() };
     let on_ready = args.background.then(|| Box::new(let_go) as Box<dyn FnOnce()>);

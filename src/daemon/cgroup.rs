@@ -1,5 +1,6 @@
 //! How much memory the control group of this process may use (cgroup v2).
 
+use crate::config::Settings;
 use std::{fs, path::Path};
 
 /// The least of the limits of our group and the groups around it, in bytes. None where there is no limit, or no control
@@ -10,6 +11,18 @@ pub fn memory_limit() -> Option<u64> {
     let roots = [Path::new("/sys/fs/cgroup"), Path::new("/sys/fs/cgroup/unified")]; // the latter beside version 1
     let root = roots.into_iter().find(|root| root.join("cgroup.controllers").exists())?;
     least_limit(root, own)
+}
+
+/// What to say when the group may use less than the settings allow the capture child, beside which others run.
+pub fn too_little(limit: u64, settings: &Settings) -> Option<String> {
+    let (limit, wanted) = (limit / 1024, settings.memory_limit / 1024);
+    (limit < wanted).then(|| {
+        format!(
+            "this control group may use {limit} kilobytes, and memory_ulimit_kbytes is {wanted}: the kernel would kill the \
+             sensor; write memory_ulimit_kbytes=\"{}\", or raise the group's MemoryMax",
+            limit / 4 * 3
+        )
+    })
 }
 
 /// Of the group `own` below `root` and all between them.

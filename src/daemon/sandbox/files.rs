@@ -42,11 +42,10 @@ pub(super) fn confine(role: &Role, entered: &mut Entered) -> Result<(), SandboxE
     if status == RulesetStatus::NotEnforced {
         return Err(SandboxError::new(CONFINE, "Landlock did not take hold"));
     }
-    entered.enforced.push(format!("files by Landlock (version {abi})"));
+    // What a version leaves out seccomp keeps too; a warning at every start would only teach not to read them.
     let later: Vec<&str> = LATER.iter().filter(|(since, _)| abi < *since).map(|(_, what)| *what).collect();
-    if !later.is_empty() {
-        entered.missing.push(format!("this kernel's Landlock (version {abi}) leaves out {}", later.join(", ")));
-    }
+    let without = if later.is_empty() { String::new() } else { format!(", which leaves out {}", later.join(", ")) };
+    entered.enforced.push(format!("files by Landlock (version {abi}{without})"));
     Ok(())
 }
 
