@@ -32,6 +32,10 @@ use std::{
 /// How often the control thread looks at what the others have to report.
 const TICK: Duration = Duration::from_millis(50);
 
+/// From when a child is ready to when it takes packets over. The supervisor passes it on at once, and the old child looks
+/// twice in 150 ms; what is left is for busy hosts.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
 /// The process. Its channel is descriptor 0, its page descriptor 1. Everything that goes wrong is reported.
 pub fn run(mut post: Post, start: Start) -> bool {
     match begin(&mut post, start) {
@@ -99,7 +103,8 @@ fn begin(post: &mut Post, start: Start) -> Result<Capture, Hopeless> {
     let of_spool = reporter.clone();
     let (feeders, output) = spool::start(config, clock, threads, move |event| report(&of_spool, &event))
         .map_err(|error| hopeless(format!("cannot write to {}: {error}", directory.display())))?;
-    let since = clock.wall();
+    // Packets of a moment to come: until then the old child hears of it. It could not give back what it has followed.
+    let since = clock.wall() + if start.takes_over { HAND_OVER } else { Duration::ZERO };
     // Until the rings of several threads share an interface, each has all packets.
     let is_shared = start.takes_over || threads > 1;
     let control = Arc::new(Control::new(settings.clone()));

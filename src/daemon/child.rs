@@ -33,6 +33,17 @@ impl Role {
     }
 }
 
+impl Role {
+    /// Gives the process a name for lists that do not show its arguments: it was started as /proc/self/exe.
+    pub fn name_process(self) {
+        #[cfg(target_os = "linux")]
+        let _ = nix::sys::prctl::set_name(match self {
+            Role::Capture => c"sie-capture",
+            Role::Upload => c"sie-upload",
+        });
+    }
+}
+
 /// A child, running or just ended.
 pub struct Child {
     role: Role,

@@ -23,12 +23,16 @@ use std::{
 
 /// How long it waits for packets before it looks at everything else.
 const WAIT: Duration = Duration::from_millis(100);
+/// How long it waits when it cannot wait for packets.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Frames between two looks: a few milliseconds at most.
 const FRAMES: usize = 4096;
 /// The kernel hands a block of packets over when it is full, or after 100 ms; twice that, and nothing older comes.
 const LATE: Duration = Duration::from_millis(200);
 /// How long frames before the cut may still come in when it leaves.
 const LAST: Duration = Duration::from_millis(300);
+/// Frames of a ring are in the order of their times, but for those that several processors received at once.
+const DISORDER: Duration = Duration::from_millis(10);
 /// Between two questions to the kernel for what it dropped.
 const STATISTICS: Duration = Duration::from_secs(1);
 
@@ -107,8 +111,9 @@ impl<C: Clock> Follower<C> {
         let mut next_statistics = Duration::ZERO;
         let mut leave_by = None;
         loop {
-            // When poll does not work, the loop goes on all the same, only without a pause.
-            let _ = self.live.wait(WAIT, &[]);
+            if self.live.wait(WAIT, &[]).is_err() {
+                std::thread::sleep(PAUSE); // without poll the loop goes on all the same
+            }
             let cut = self.control.cut();
             let is_past_cut = self.turn(cut);
             let monotonic = self.timeline.monotonic();
@@ -118,11 +123,10 @@ impl<C: Clock> Follower<C> {
             }
             self.publish(&kernel);
             if self.control.generation.load(Ordering::Acquire) != generation {
-                generation = self.control.generation.load(Ordering::Acquire);
-                self.reconfigure();
+                generation = self.reconfigure();
             }
             if cut.as_nanos() < u64::MAX {
-                let by = *leave_by.get_or_insert(monotonic + LAST);
+                let by = *leave_by.get_or_insert(monotonic + cut.since(self.timeline.now()) + LAST);
                 if is_past_cut || monotonic > by {
                     break;
                 }
@@ -142,15 +146,14 @@ impl<C: Clock> Follower<C> {
         let read = live.read(now, FRAMES, |frame| {
             let time = timeline.packet(frame.time, |by| tracker.clock_was_set(by));
             if time >= cut {
-                is_past_cut = true;
+                is_past_cut |= time >= cut + DISORDER;
             } else if time >= *since {
                 tracker.packet(&Frame { time, ..*frame }, feeder);
             }
         });
         if read.frames == 0 {
             // Nothing older than this can come any more.
-            let now = Timestamp::from_nanos(now.as_nanos().saturating_sub(LATE.as_nanos() as u64));
-            tracker.expire(now.min(cut), feeder);
+            tracker.expire(now.before(LATE).min(cut), feeder);
         }
         for (index, error) in &read.failed {
             let name = self.interfaces.get(*index).cloned().unwrap_or_default();
@@ -172,7 +175,9 @@ impl<C: Clock> Follower<C> {
     }
 
     /// Other settings: the kernel's filter first, so that what it lets through from then on is judged by the new rules.
-    fn reconfigure(&mut self) {
+    /// Which change of the settings this was.
+    fn reconfigure(&mut self) -> u64 {
+        let generation = self.control.generation.load(Ordering::Acquire);
         let settings = self.control.settings();
         let filter = Filter::new(&settings);
         let refused: Vec<_> = self.live.sources().flatten().filter_map(|ring| ring.set_filter(&filter).err()).collect();
@@ -181,6 +186,7 @@ impl<C: Clock> Follower<C> {
         }
         let rules = Rules::new(&settings, settings.run_capture_rd(), settings.interfaces.len());
         self.tracker.reconfigure(rules, Limits::of_thread(&settings, &self.budget), &mut self.feeder);
+        generation
     }
 
     fn leave(mut self, mut kernel: Kernel) {

@@ -39,6 +39,7 @@ use post::Post;
 /// A child process, as [`Supervisor`] starts it. False if it could not do its work, which it has reported, or an error if
 /// there is nobody to report to.
 pub fn run_child(role: Role) -> std::io::Result<bool> {
+    role.name_process();
     let (post, start) = Post::open()?;
     Ok(match role {
         Role::Capture => capture::run(post, start),

@@ -137,6 +137,9 @@ const FLAGS_AND_LOCKS: [i64; 8] = [
 /// FIONBIO, with which the standard library makes a socket non-blocking; its type differs between C libraries.
 const REQUEST_FIONBIO: i64 = 0x5421;
 
+/// SIOCGIFFLAGS, with which libpcap tells an interface that is down from one that is gone.
+const REQUEST_FLAGS: i64 = 0x8913;
+
 /// Confines the process to the system calls of its role.
 pub(super) fn confine(role: &Role, entered: &mut Entered) -> Result<(), SandboxError> {
     let failed = |error: seccompiler::Error| SandboxError::new("confine the process to its system calls", error);
@@ -215,7 +218,7 @@ fn conditional() -> Built<Calls> {
         (libc::SYS_prctl, any(0, &[libc::PR_SET_NAME.into(), libc::PR_SET_VMA.into()])?),
         // Reading limits, not setting them.
         (libc::SYS_prlimit64, rule(SeccompCondition::new(2, Qword, SeccompCmpOp::Eq, 0)?)?),
-        (libc::SYS_ioctl, any(1, &[REQUEST_FIONBIO])?),
+        (libc::SYS_ioctl, any(1, &[REQUEST_FIONBIO, REQUEST_FLAGS])?),
         // Not the bits with which others execute a file as this user.
         (libc::SYS_fchmod, rule(is(1, SeccompCmpOp::MaskedEq(0o7000), 0)?)?),
     ]))
