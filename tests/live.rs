@@ -351,17 +351,17 @@ fn a_ring_outlives_its_interface_being_down_or_renamed() {
         let mut ring = Ring::open(&interface("a0"), &options()).unwrap();
         let mut sender = sender("b0");
         let frame = ethernet(&[], &query(1, build::resolver(), build::server()));
-        let mut come = |expected: usize| {
+        let mut comes = || {
             sender.sendpacket(&frame[..]).unwrap();
-            assert_eq!(frames(&mut ring, QUIET).len(), expected);
+            frames(&mut ring, QUIET).len() == 1
         };
-        come(1);
+        assert!(comes());
         namespace.link(&["set", "a0", "down"]);
-        come(0);
+        assert!(!comes());
         namespace.link(&["set", "a0", "up"]);
-        come(1);
+        assert!((0..10).any(|_| comes())); // it takes the kernel a moment to notice
         namespace.link(&["set", "a0", "name", "c0"]);
-        come(1);
+        assert!(comes());
     });
 }
 
