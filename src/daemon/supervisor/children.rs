@@ -48,6 +48,7 @@ impl Supervisor {
         if self.capture.is_none() && self.capture_start.not_before <= now {
             let names = self.interfaces.to_open(now, |name| up.is_up(name));
             if !names.is_empty() {
+                self.wants_successor = false;
                 let start = self.start_order(names, false);
                 self.capture = self.started(Child::start(Role::Capture, start, self.slots(), now), Role::Capture);
             }

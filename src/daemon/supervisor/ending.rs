@@ -14,7 +14,12 @@ use std::process::{ExitCode, ExitStatus};
 impl Supervisor {
     /// Takes leave of children that have ended.
     pub(super) fn reap(&mut self) {
-        for (child, status) in [ended(&mut self.upload), ended(&mut self.successor)].into_iter().flatten() {
+        if let Some((child, status)) = ended(&mut self.upload) {
+            self.child_ended(child, status);
+        }
+        if let Some((child, status)) = ended(&mut self.successor) {
+            // What it was wanted for is still to be done.
+            self.wants_successor = true;
             self.child_ended(child, status);
         }
         if let Some((child, status)) = ended(&mut self.capture) {
