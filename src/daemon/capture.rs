@@ -86,6 +86,9 @@ fn begin(post: &mut Post, start: Start) -> Result<Capture, Hopeless> {
     privileges::drop_to(&user).map_err(hopeless)?;
     privileges::limit_data(budget.data_limit()).map_err(hopeless)?;
     let directory = settings.spool_dir.join("new").join(&settings.channel);
+    if directory.metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        post.send(&Report::DirectoryGone);
+    }
     let devices: Vec<RawFd> = rings.iter().flatten().map(|ring| ring.as_fd().as_raw_fd()).collect();
     let entered = sandbox::enter(&Role::Capture { output: &directory, devices: &devices }).map_err(hopeless)?;
     post.confined("capture", &entered);

@@ -14,7 +14,12 @@ use crate::{
     spool::sort::{Limits, Note, Rules, Sorter},
     time::Clock,
 };
-use std::time::Duration;
+use std::{
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// It looks for files when it is told to, and so often besides: somebody may have put one there.
 const LOOK: Duration = Duration::from_secs(10);
@@ -23,8 +28,8 @@ const LOOK: Duration = Duration::from_secs(10);
 pub fn run(mut post: Post, start: Start) -> bool {
     let sorter = begin(&mut post, &start);
     match sorter {
-        Ok(sorter) => {
-            attend(sorter, post);
+        Ok((sorter, stages)) => {
+            attend(sorter, &stages, post);
             true
         }
         Err((message, is_settings)) => {
@@ -35,15 +40,42 @@ pub fn run(mut post: Post, start: Start) -> bool {
     }
 }
 
-fn begin(post: &mut Post, start: &Start) -> Result<Sorter, (String, bool)> {
+/// What sorts, and the directories that it was let into.
+fn begin(post: &mut Post, start: &Start) -> Result<(Sorter, Vec<Stage>), (String, bool)> {
     let settings = Settings::from_text(&start.settings).map_err(|problems| (problems.to_string(), false))?;
     let user = users::of_upload(&settings).map_err(|error| (error.to_string(), true))?;
     privileges::drop_to(&user).map_err(|error| (error.to_string(), false))?;
     let stages = directories::STAGES.map(|stage| settings.spool_dir.join(stage).join(&settings.channel));
+    let opened = stages.iter().map(|path| Stage::new(path)).collect::<Option<Vec<_>>>();
+    if opened.is_none() {
+        post.send(&Report::DirectoryGone);
+    }
     let entered =
         sandbox::enter(&Role::Upload { stages: &stages, keys: &[] }).map_err(|error| (error.to_string(), false))?;
     post.confined("upload", &entered);
-    Ok(Sorter::new(&settings.spool_dir, &settings.channel, rules(&settings)))
+    Ok((Sorter::new(&settings.spool_dir, &settings.channel, rules(&settings)), opened.unwrap_or_default()))
+}
+
+/// A directory at its path. The sandbox holds on to what was there at the start.
+struct Stage {
+    path: PathBuf,
+    /// Device and inode.
+    is: (u64, u64),
+}
+
+impl Stage {
+    fn new(path: &Path) -> Option<Stage> {
+        let found = path.metadata().ok()?;
+        Some(Stage { path: path.to_owned(), is: (found.dev(), found.ino()) })
+    }
+
+    /// A path that cannot be looked at for another reason than its absence says nothing.
+    fn is_gone(&self) -> bool {
+        match self.path.metadata() {
+            Ok(found) => (found.dev(), found.ino()) != self.is,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
 }
 
 /// What the settings say of published files.
@@ -56,10 +88,11 @@ fn rules(settings: &Settings) -> Rules {
     }
 }
 
-fn attend(mut sorter: Sorter, mut post: Post) {
+fn attend(mut sorter: Sorter, stages: &[Stage], mut post: Post) {
     let clock = SystemClock::new();
     post.send(&Report::Ready(clock.wall(), Vec::new()));
     let mut next_look = Duration::ZERO;
+    let mut is_gone = false;
     loop {
         post.wait(LOOK.saturating_sub(clock.monotonic().saturating_sub(next_look)).min(LOOK));
         let mut is_to_look = clock.monotonic() >= next_look;
@@ -77,6 +110,10 @@ fn attend(mut sorter: Sorter, mut post: Post) {
                 }
                 Order::Start(_) => {}
             }
+        }
+        if is_to_look && !is_gone && stages.iter().any(Stage::is_gone) {
+            is_gone = true;
+            post.send(&Report::DirectoryGone);
         }
         if is_to_look {
             next_look = clock.monotonic() + LOOK;
