@@ -148,7 +148,12 @@ impl Supervisor {
         match report {
             Report::Log(level, line) => self.log.line(level, &line),
             Report::Published => self.look_for_files(),
-            Report::InterfaceLost(name, reason) => self.interface_lost(&name, &reason, now),
+            Report::InterfaceLost(name, reason) => {
+                // A child may not ask; what it says of an interface that is down is how it was refused.
+                let up = network::interfaces();
+                let reason = if up.is_up(&name) { reason } else { up.why_not(&name).to_owned() };
+                self.interface_lost(&name, &reason, now);
+            }
             Report::Ready(..) if role == Role::Upload => {
                 self.upload.iter_mut().for_each(|child| child.is_ready = true);
                 self.look_for_files();
