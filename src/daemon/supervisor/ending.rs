@@ -49,7 +49,7 @@ impl Supervisor {
         }
         let (name, pid) = (child.role().name(), child.pid());
         let mut ledger = child.ledger();
-        if status.success() && child.is_leaving() {
+        if status.success() && (child.is_leaving() || self.stops.is_some()) {
             self.past.add(&ledger);
             return self.log.debug(&format!("the {name} process, {pid}, has left"));
         }

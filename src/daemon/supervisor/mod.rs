@@ -124,8 +124,9 @@ impl Supervisor {
             self.start_children();
             self.wait();
             self.listen();
-            self.reap();
+            // Signals first: what is told to all processes at once is no reason to start children anew.
             self.obey_signals();
+            self.reap();
             self.look_after();
             if let Some(code) = self.stops
                 && self.is_alone()
