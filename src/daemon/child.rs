@@ -142,17 +142,18 @@ impl Child {
         self.process.try_wait().unwrap_or(Some(ExitStatus::from_raw(0x100)))
     }
 
-    /// Whether it is overdue: it was told to leave and has not, or one of its threads has not turned for so long.
+    /// Whether it is overdue: it was told to leave and has not, or it has not become ready, or one of its threads has not
+    /// turned, for so long.
     pub fn hangs(&mut self, now: Duration, limit: Duration) -> bool {
         self.leave_by.is_some_and(|by| now > by) || self.silence(now) > limit
     }
 
-    /// How long at least one of its threads has not turned.
+    /// How long at least one of its threads has not turned, or how long it takes to become ready.
     pub fn silence(&mut self, now: Duration) -> Duration {
-        let Some(page) = self.page.as_ref().filter(|_| self.is_ready) else {
-            self.turns.1 = now;
-            return Duration::ZERO;
-        };
+        if !self.is_ready {
+            return self.age(now);
+        }
+        let Some(page) = &self.page else { return Duration::ZERO };
         let turns: Vec<u64> = page.turns().collect();
         let (before, _) = &self.turns;
         if before.len() != turns.len() || before.iter().zip(&turns).all(|(before, now)| before != now) {
