@@ -17,7 +17,7 @@ const SETTINGS: u8 = 78;
 const FAILED: u8 = 2;
 
 impl Supervisor {
-    /// Interfaces that are not there at the start are told and counted from there on.
+    /// Interfaces that are not there, at the start or in new settings, are told and counted from there on.
     pub(super) fn miss_interfaces(&mut self) {
         let now = self.now();
         let up = network::interfaces();

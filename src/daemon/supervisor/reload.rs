@@ -57,6 +57,7 @@ impl Supervisor {
         let now = self.now();
         self.interfaces.rename(settings.interfaces.iter().map(|interface| interface.name.clone()), now);
         self.settings = settings;
+        self.miss_interfaces();
         self.wants_successor |= asks_for_child;
         // Those who leave write what they have by the settings that they have.
         let order = Order::Settings(self.settings.to_text());
