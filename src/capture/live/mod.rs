@@ -48,20 +48,31 @@ impl Source for Ring {
 /// What one thread captures from. Frames of one interface go straight through, borrowed from its ring; those of several
 /// are copied once and wait up to 200 ms for older ones of the others.
 pub struct Live<S = Ring> {
-    /// `None` once one has failed.
-    sources: Vec<Option<S>>,
+    sources: Vec<Place<S>>,
     /// With several sources.
     holdback: Option<Holdback>,
     /// What the kernel counted for sources that failed since.
     gone: stats::Kernel,
 }
 
+/// A source's place in the list.
+struct Place<S> {
+    /// `None` once it is gone.
+    source: Option<S>,
+    /// It failed, and when that was: it goes a little later.
+    failed: Option<(Timestamp, ReadError)>,
+}
+
+/// How long a source that failed is still read: the kernel may have kept the last packets back. Twice what it may.
+const LAST: Duration = BLOCK_TIMEOUT.saturating_mul(2);
+
 /// What came of reading.
 #[derive(Debug)]
 pub struct Turn {
     /// Frames given.
     pub frames: usize,
-    /// Sources that cannot be read any more, told once: their place in the list, and why. The others go on.
+    /// Sources that cannot be read any more, told once, a little after they failed: their place in the list, and why.
+    /// The others go on.
     pub failed: Vec<(usize, ReadError)>,
 }
 
@@ -70,12 +81,13 @@ impl<S: Source> Live<S> {
     pub fn new(sources: Vec<S>, holdback_bytes: usize) -> Live<S> {
         let several = sources.len() > 1;
         let holdback = several.then(|| Holdback::new(sources.iter().map(S::link_type), holdback_bytes));
-        Live { sources: sources.into_iter().map(Some).collect(), holdback, gone: stats::Kernel::default() }
+        let place = |source| Place { source: Some(source), failed: None };
+        Live { sources: sources.into_iter().map(place).collect(), holdback, gone: stats::Kernel::default() }
     }
 
     /// The sources, in the order they were given; `None` for those that failed.
     pub fn sources(&mut self) -> impl Iterator<Item = Option<&mut S>> {
-        self.sources.iter_mut().map(Option::as_mut)
+        self.sources.iter_mut().map(|place| place.source.as_mut())
     }
 
     /// Frames that left out of order because more came than can be held back.
@@ -99,22 +111,24 @@ impl<S: Source> Live<S> {
     ) -> Turn {
         let mut turn = Turn { frames: 0, failed: Vec::new() };
         let Live { sources, holdback, gone } = self;
-        for (index, slot) in sources.iter_mut().enumerate() {
-            let Some(source) = slot else { continue };
+        for (index, place) in sources.iter_mut().enumerate() {
+            let Some(source) = &mut place.source else { continue };
             let mut left = 0;
             let read = match holdback {
                 None => source.read(max, &mut each).inspect(|frames| left = *frames),
                 Some(holdback) => source.read(max, |frame| left += holdback.push(index, frame, &mut each)),
             };
             turn.frames += left;
-            match (read, &mut *holdback) {
-                (Ok(frames), Some(holdback)) => holdback.read(index, frames < max, now),
-                (Ok(_), None) => (),
-                (Err(error), holdback) => {
-                    turn.failed.push((index, error));
-                    holdback.iter_mut().for_each(|holdback| holdback.end(index));
-                    slot.take().into_iter().for_each(|source| drop_source(gone, source));
-                }
+            if let Some(holdback) = holdback {
+                holdback.read(index, !matches!(read, Ok(frames) if frames == max), now);
+            }
+            if let Err(error) = read {
+                place.failed.get_or_insert((now, error));
+            }
+            if let Some((_, error)) = place.failed.take_if(|(since, _)| now.is_beyond(LAST, *since)) {
+                turn.failed.push((index, error));
+                holdback.iter_mut().for_each(|holdback| holdback.end(index));
+                place.source.take().into_iter().for_each(|source| drop_source(gone, source));
             }
         }
         if let Some(holdback) = holdback {
@@ -130,7 +144,7 @@ impl Live {
     /// it is one of the `others`. [`Live::read`] is due in every case.
     pub fn wait(&self, timeout: Duration, others: &[BorrowedFd]) -> io::Result<bool> {
         let timeout = PollTimeout::try_from(timeout.min(BLOCK_TIMEOUT)).unwrap_or(PollTimeout::ZERO);
-        let rings = self.sources.iter().flatten().map(Ring::as_fd);
+        let rings = self.sources.iter().filter_map(|place| Some(place.source.as_ref()?.as_fd()));
         let all = others.iter().copied().chain(rings);
         let mut waited: Vec<PollFd> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut waited, timeout) {
@@ -150,7 +164,7 @@ impl Live {
     /// What the kernel counted since the last call.
     pub fn statistics(&mut self) -> stats::Kernel {
         let mut kernel = std::mem::take(&mut self.gone);
-        self.sources.iter_mut().flatten().for_each(|ring| add(&mut kernel, &ring.statistics()));
+        self.sources().flatten().for_each(|ring| add(&mut kernel, &ring.statistics()));
         kernel
     }
 }

@@ -156,9 +156,23 @@ fn a_source_that_fails_is_told_once_and_the_others_go_on() {
     bench.give(0, &[1000]);
     bench.give(1, &[1001]);
     bench.source(0).fails = true;
-    assert_eq!(bench.at(1002), [1000, 1001]);
-    bench.give(1, &[1010]);
-    assert_eq!(bench.at(1011), [1010], "nobody is waited for");
+    assert_eq!(bench.at(1002), [1000]);
+    assert_eq!(bench.at(1203), [1001]);
+    bench.give(1, &[1210]);
+    assert_eq!(bench.at(1211), [1210], "nobody is waited for");
+    assert_eq!(bench.failed, [0]);
+}
+
+#[test]
+fn what_the_kernel_kept_back_of_a_source_that_fails_comes_still() {
+    let mut bench = Bench::new(2);
+    bench.source(0).fails = true;
+    assert_eq!(bench.at(1000), [0; 0]);
+    bench.give(0, &[999]);
+    bench.give(1, &[1050]);
+    assert_eq!(bench.at(1100), [999]);
+    assert_eq!(bench.failed, [0; 0]);
+    assert_eq!(bench.at(1201), [1050]);
     assert_eq!(bench.failed, [0]);
 }
 
