@@ -149,7 +149,7 @@ impl Supervisor {
             Report::Log(level, line) => self.log.line(level, &line),
             Report::Published => self.look_for_files(),
             Report::InterfaceLost(name, reason) => {
-                // A child may not ask; what it says of an interface that is down is how it was refused.
+                // libpcap's words for an interface that is down or gone differ from version to version.
                 let up = network::interfaces();
                 let reason = if up.is_up(&name) { reason } else { up.why_not(&name).to_owned() };
                 self.interface_lost(&name, &reason, now);
