@@ -24,10 +24,10 @@ use std::{
 };
 
 /// A network namespace with veth pairs: a0 and b0, a1 and b1, …; what is sent on b0 arrives at a0.
-struct Namespace(String);
+pub struct Namespace(pub String);
 
 impl Namespace {
-    fn new(pairs: usize) -> Option<Namespace> {
+    pub fn new(pairs: usize) -> Option<Namespace> {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         if !nix::unistd::geteuid().is_root() {
             eprintln!("skipped: needs root");
@@ -55,12 +55,12 @@ impl Namespace {
         assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    fn link(&self, arguments: &[&str]) {
+    pub fn link(&self, arguments: &[&str]) {
         self.ip(&[&["-n", &self.0, "link"], arguments].concat());
     }
 
     /// Runs in the namespace, with all threads that it starts.
-    fn inside<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
+    pub fn inside<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
         let file = File::open(format!("/run/netns/{}", self.0)).unwrap();
         thread::scope(|scope| {
             let inside = scope.spawn(move || {

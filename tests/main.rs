@@ -5,6 +5,8 @@ mod check;
 mod cli;
 mod clock;
 mod encoding;
+#[cfg(target_os = "linux")]
+mod faults;
 mod filter;
 mod floods;
 mod fragments;

@@ -1,0 +1,268 @@
+//! Signals, and what a service manager hears.
+
+use super::{LEAVING, Load, Role, SOON, Sensor, World, wait_for};
+use crate::build;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    fs,
+    os::unix::net::UnixDatagram,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A service manager, which hears what is sent to its socket.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn new(world: &World) -> Manager {
+        let socket = UnixDatagram::bind(world.path("notify")).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        Manager(socket)
+    }
+
+    /// A sensor that is to feed its watchdog in this time.
+    fn start(&self, world: &World, watchdog: Duration) -> Sensor {
+        let mut command = world.run(&[]);
+        command.env("NOTIFY_SOCKET", world.path("notify")).env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+        Sensor::start(command)
+    }
+
+    fn hear(&self) -> Option<String> {
+        let mut buffer = [0; 4096];
+        let len = self.0.recv(&mut buffer).ok()?;
+        Some(String::from_utf8(buffer[..len].to_vec()).unwrap())
+    }
+
+    /// The next that begins like this.
+    #[track_caller]
+    fn hears(&self, start: &str) -> String {
+        wait_for(start, SOON, || self.hear().filter(|said| said.starts_with(start)))
+    }
+
+    /// All of a time.
+    fn during(&self, time: Duration) -> Vec<String> {
+        let by = Instant::now() + time;
+        let mut heard = Vec::new();
+        while Instant::now() < by {
+            heard.extend(self.hear());
+        }
+        heard
+    }
+}
+
+fn stop(pid: i32) {
+    kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+}
+
+fn go_on(pid: i32) {
+    kill(Pid::from_raw(pid), Signal::SIGCONT).unwrap();
+}
+
+const WATCHDOG: &str = "WATCHDOG=1\n";
+
+#[test]
+fn the_service_manager_hears_of_readiness_reloads_interfaces_and_the_end() {
+    let Some(world) = World::new() else { return };
+    let manager = Manager::new(&world);
+    let mut sensor = manager.start(&world, Duration::from_secs(2));
+    assert_eq!(manager.hears("READY=1\n"), "READY=1\nSTATUS=captures from a0\n");
+    assert_eq!(sensor.children().len(), 2);
+    sensor.signal(Signal::SIGHUP);
+    assert!(manager.hears("RELOADING=1\n").contains("MONOTONIC_USEC="));
+    manager.hears("READY=1\n");
+    world.namespace.link(&["set", "a0", "down"]);
+    manager.hears("STATUS=waits for a0\n");
+    // It waits knowingly.
+    assert!(manager.during(Duration::from_secs(2)).iter().any(|said| said == WATCHDOG));
+    world.namespace.link(&["set", "a0", "up"]);
+    manager.hears("STATUS=captures from a0\n");
+    sensor.leaves(Signal::SIGTERM);
+    manager.hears("STOPPING=1\n");
+}
+
+#[test]
+fn a_capture_process_that_hangs_starves_the_watchdog() {
+    let Some(world) = World::new() else { return };
+    let manager = Manager::new(&world);
+    let mut sensor = manager.start(&world, Duration::from_secs(2));
+    manager.hears("READY=1\n");
+    let heard = manager.during(Duration::from_secs(3));
+    assert!((3..=6).contains(&heard.len()) && heard.iter().all(|said| said == WATCHDOG), "{heard:?}");
+    let capture = sensor.child(Role::Capture);
+    stop(capture);
+    manager.during(Duration::from_millis(1500));
+    assert_eq!(manager.during(Duration::from_secs(2)), [""; 0]);
+    go_on(capture);
+    manager.hears(WATCHDOG);
+    sensor.leaves(Signal::SIGTERM);
+}
+
+#[test]
+#[ignore = "takes 40 s; tests/kill runs it"]
+fn killing_what_hangs_makes_room_for_another_that_does_not() {
+    let Some(world) = World::new() else { return };
+    let mut sensor = world.start();
+    let (capture, upload) = (sensor.child(Role::Capture), sensor.child(Role::Upload));
+    stop(capture);
+    let line = format!("the capture process, {capture}, hangs: it is killed");
+    wait_for(&line, Duration::from_secs(40), || sensor.lines().iter().find(|said| said.contains(&line)).map(|_| ()));
+    sensor.says("captures from a0 again");
+    assert_eq!(sensor.child(Role::Upload), upload);
+    let account = sensor.leaves(Signal::SIGTERM);
+    assert_eq!(account.count("gaps.count"), 1, "{account:?}");
+}
+
+/// A reload that needs a new capture process: the old one, and the new one as soon as it is there.
+fn hand_over(world: &World, sensor: &Sensor) -> (i32, i32) {
+    let old = sensor.child(Role::Capture);
+    world.configure(&[("capture_buffer_kbytes", "16384")]);
+    sensor.signal(Signal::SIGHUP);
+    let successor = wait_for("a successor", SOON, || {
+        sensor.children().into_iter().find(|(pid, role)| *role == Role::Capture && *pid != old).map(|(pid, _)| pid)
+    });
+    (old, successor)
+}
+
+#[track_caller]
+fn ends_without_a_gap(world: &World, mut sensor: Sensor, load: Load) {
+    let sent = load.stop();
+    thread::sleep(Duration::from_millis(500));
+    let account = sensor.leaves(Signal::SIGTERM);
+    assert_eq!((account.count("packets"), account.count("gaps.count")), (sent, 0), "{account:?}");
+    assert_eq!(world.waiting(), account.count("written"));
+}
+
+#[test]
+fn a_successor_that_dies_before_it_is_ready_is_started_again() {
+    let Some(world) = World::new() else { return };
+    let sensor = world.start();
+    let load = world.send(1000);
+    let (old, successor) = hand_over(&world, &sensor);
+    kill(Pid::from_raw(successor), Signal::SIGKILL).unwrap();
+    sensor.says(&format!("the capture process, {successor}, ended: killed by signal 9"));
+    sensor.says(&format!("the capture process, {old}, has left"));
+    ends_without_a_gap(&world, sensor, load);
+}
+
+#[test]
+#[ignore = "takes 40 s; tests/kill runs it"]
+fn a_successor_that_hangs_before_it_is_ready_is_killed_and_another_one_takes_over() {
+    let Some(world) = World::new() else { return };
+    let sensor = world.start();
+    let load = world.send(1000);
+    let (old, successor) = hand_over(&world, &sensor);
+    stop(successor);
+    let line = format!("the capture process, {successor}, hangs: it is killed");
+    wait_for(&line, Duration::from_secs(40), || sensor.lines().iter().find(|said| said.contains(&line)).map(|_| ()));
+    sensor.says(&format!("the capture process, {old}, has left"));
+    ends_without_a_gap(&world, sensor, load);
+}
+
+#[test]
+fn a_stopped_supervisor_does_not_stop_capture() {
+    let Some(world) = World::new() else { return };
+    let sensor = world.start();
+    let load = world.send(2000);
+    wait_for("a file", SOON, || world.files("waiting").pop_first());
+    let pids = sensor.children();
+    stop(sensor.pid());
+    let files = || world.files("new").len() + world.files("waiting").len();
+    let before = files();
+    wait_for("files", SOON, || (files() >= before + 3).then_some(()));
+    go_on(sensor.pid());
+    assert_eq!(sensor.children(), pids);
+    ends_without_a_gap(&world, sensor, load);
+}
+
+/// Queries that nobody answers, and as many that are answered.
+fn talk(world: &World, number: u16) {
+    let (resolver, server) = (build::resolver().0, build::server());
+    let frame = |packet: Vec<u8>| [&[2; 12][..], &[8, 0], &packet].concat();
+    world.namespace.inside(|| {
+        let mut device = pcap::Capture::from_device("b0").unwrap().open().unwrap();
+        for id in 0..number {
+            let resolver = (resolver, 1024 + id);
+            let (lonely, lucky) = (format!("{id}.lonely.example"), format!("{id}.lucky.example"));
+            device.sendpacket(frame(build::udp(resolver, server, &build::query(id, &lonely)))).unwrap();
+            device.sendpacket(frame(build::udp(resolver, server, &build::query(id, &lucky)))).unwrap();
+            device.sendpacket(frame(build::udp(server, resolver, &build::response(id, &lucky)))).unwrap();
+        }
+    });
+}
+
+#[track_caller]
+fn leaves_with_everything(signal: Signal, tell: impl FnOnce(&Sensor)) {
+    let Some(world) = World::new() else { return };
+    world.configure(&[("rotate_seconds", "3600"), ("DNSQR_QUERY_TIMEOUT", "600")]);
+    let mut sensor = world.start();
+    talk(&world, 500);
+    // At once: what is still in the ring belongs to it too.
+    tell(&sensor);
+    let account = sensor.leaves(signal);
+    let counts = ["packets", "queries.answered", "queries.at exit", "written"].map(|name| account.count(name));
+    assert_eq!(counts, [1500, 500, 500, 1000], "{account:?}");
+    let files: Vec<_> = world.files("new").into_iter().chain(world.files("waiting")).collect();
+    assert_eq!(files.iter().map(|path| super::payloads(path).unwrap()).collect::<Vec<_>>(), [1000]);
+    assert!(!sensor.lines().iter().any(|line| line.contains("ended") || line.contains("did not leave")));
+}
+
+#[test]
+fn term_writes_every_transaction_and_every_query_that_waits() {
+    leaves_with_everything(Signal::SIGTERM, |_| ());
+}
+
+#[test]
+fn a_terminal_that_interrupts_all_processes_is_the_same() {
+    leaves_with_everything(Signal::SIGINT, |sensor| {
+        for pid in sensor.children().into_keys() {
+            kill(Pid::from_raw(pid), Signal::SIGINT).unwrap();
+            kill(Pid::from_raw(pid), Signal::SIGHUP).unwrap();
+        }
+    });
+}
+
+#[test]
+fn term_to_all_processes_at_once_is_the_same() {
+    leaves_with_everything(Signal::SIGTERM, |sensor| {
+        sensor.signal(Signal::SIGTERM);
+        for pid in sensor.children().into_keys() {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+    });
+}
+
+#[test]
+fn usr1_logs_the_account() {
+    let Some(world) = World::new() else { return };
+    world.configure(&[("log_level", "info")]);
+    let mut sensor = world.start();
+    talk(&world, 10);
+    thread::sleep(Duration::from_millis(600));
+    let skip = sensor.lines().len();
+    sensor.signal(Signal::SIGUSR1);
+    sensor.says_after(skip, "sie: written");
+    assert_eq!(sensor.account().count("packets"), 30);
+    sensor.leaves(Signal::SIGTERM);
+}
+
+#[test]
+fn children_of_a_killed_supervisor_write_what_they_have_and_leave() {
+    let Some(world) = World::new() else { return };
+    world.configure(&[("rotate_seconds", "3600"), ("DNSQR_QUERY_TIMEOUT", "600")]);
+    let mut sensor = world.start();
+    talk(&world, 500);
+    let children = sensor.children();
+    sensor.signal(Signal::SIGKILL);
+    sensor.process.wait().unwrap();
+    wait_for("the children leave", LEAVING, || children.keys().all(|pid| !super::is_alive(*pid)).then_some(()));
+    // The upload process was told nothing any more: the next one takes it on.
+    let files: Vec<_> = world.files("new").into_iter().chain(world.files("waiting")).collect();
+    assert_eq!(files.iter().map(|path| super::payloads(path).unwrap()).sum::<u64>(), 1000);
+    assert!(world.parts().is_empty() && fs::exists(world.path("spool/waiting/ch202")).unwrap());
+    let mut next = world.start();
+    next.leaves(Signal::SIGTERM);
+    assert_eq!(world.waiting(), 1000);
+}
