@@ -8,6 +8,7 @@
 mod confined;
 mod daemon;
 mod disk;
+mod kill;
 mod service;
 mod settings;
 
