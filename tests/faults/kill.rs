@@ -7,7 +7,7 @@ use nix::{
     unistd::Pid,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     thread,
     time::{Duration, Instant, SystemTime},
@@ -117,6 +117,7 @@ fn whatever_is_killed_no_file_is_invalid_and_nothing_published_is_lost() {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
     let (kills, rate, seed) = (variable("SIE_KILLS", KILLS), variable("SIE_RATE", RATE), variable("SIE_SEED", now | 1));
     println!("SIE_KILLS={kills} SIE_RATE={rate} SIE_SEED={seed}");
+    world.configure(&[("archive", "yes")]);
     let load = world.send(rate);
     let life = Life::new(&world, &load, 0, true);
     let random = Random(seed | 1);
@@ -195,7 +196,7 @@ impl Trial<'_> {
     /// While a capture process hands over to another one: whichever of them.
     fn kill_in_a_handover(&mut self) {
         let kbytes = 32768 + self.random.below(1000);
-        self.world.configure(&[("capture_buffer_kbytes", &kbytes.to_string())]);
+        self.world.configure(&[("capture_buffer_kbytes", &kbytes.to_string()), ("archive", "yes")]);
         let sensor = &self.life.sensor;
         let skip = sensor.lines().len();
         let old = sensor.child(Role::Capture);
@@ -292,8 +293,11 @@ impl Trial<'_> {
         self.published.look(self.world);
         assert!(self.world.files("new").is_empty() && self.world.parts().is_empty(), "{:?}", self.world.parts());
         let waiting = self.world.files("waiting");
-        let names: Vec<_> = waiting.iter().map(|path| PathBuf::from(path.file_name().unwrap())).collect();
-        assert_eq!(names, self.published.files.keys().cloned().collect::<Vec<_>>());
+        let names = |files: &BTreeSet<PathBuf>| -> Vec<PathBuf> {
+            files.iter().map(|path| PathBuf::from(path.file_name().unwrap())).collect()
+        };
+        let published: Vec<PathBuf> = self.published.files.keys().cloned().collect();
+        assert_eq!((names(&waiting), names(&self.world.files("archive"))), (published.clone(), published.clone()));
         // The program agrees, and no file has changed since it was first seen.
         let stats = program::run(["read".into(), "--stats".into()].into_iter().chain(waiting)).with_code(0);
         let transactions = self.published.transactions();
@@ -301,7 +305,7 @@ impl Trial<'_> {
         println!("{:?}", self.kills);
         println!(
             "{sent} packets sent; {} files, {transactions} transactions; counted as lost {}; where a supervisor lived to tell: {} packets not read, without capture {} ms",
-            names.len(),
+            published.len(),
             self.lost,
             self.missing,
             self.gap_millis

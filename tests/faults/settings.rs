@@ -1,6 +1,6 @@
 //! Settings that cannot be used, and interfaces that go.
 
-use super::{Role, SOON, World, wait_for};
+use super::{Role, SOON, Sensor, World, wait_for};
 use nix::sys::signal::Signal;
 use std::fs;
 
@@ -77,6 +77,8 @@ fn a_new_capture_process_takes_over_without_a_gap() {
     let Some(world) = World::new() else { return };
     let mut sensor = world.start();
     let load = world.send(2000);
+    let descriptors = |sensor: &Sensor| fs::read_dir(format!("/proc/{}/fd", sensor.pid())).unwrap().count();
+    let before = descriptors(&sensor);
     for kbytes in ["16384", "8192", "32768"] {
         let skip = sensor.lines().len();
         world.configure(&[("capture_buffer_kbytes", kbytes)]);
@@ -84,6 +86,7 @@ fn a_new_capture_process_takes_over_without_a_gap() {
         sensor.says_after(skip, "settings read again: capture_buffer_kbytes");
         sensor.says_after(skip, "has left");
     }
+    assert_eq!(descriptors(&sensor), before);
     let sent = load.stop();
     std::thread::sleep(std::time::Duration::from_millis(500));
     let account = sensor.leaves(Signal::SIGTERM);
@@ -95,7 +98,7 @@ fn a_new_capture_process_takes_over_without_a_gap() {
 fn an_interface_that_goes_is_told_once_each_way() {
     let Some(world) = World::new() else { return };
     let mut sensor = world.start();
-    let lose = |sensor: &super::Sensor, arguments: &[&[&str]], back: &[&[&str]], because: &str| {
+    let lose = |sensor: &Sensor, arguments: &[&[&str]], back: &[&[&str]], because: &str| {
         let skip = sensor.lines().len();
         arguments.iter().for_each(|arguments| world.namespace.link(arguments));
         let line = sensor.says_after(skip, "nothing is captured from it until it is back");
