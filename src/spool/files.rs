@@ -134,6 +134,11 @@ impl Files {
         true
     }
 
+    /// Whether the directory is gone, and nothing is left to look for.
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_gone
+    }
+
     /// What is new since the last time this was asked.
     pub(super) fn news(&mut self) -> News {
         mem::take(&mut self.news)

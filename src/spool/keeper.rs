@@ -160,6 +160,9 @@ impl<C: Clock, E: FnMut(Event)> Keeper<C, E> {
     /// Takes up what others left behind: at start what a process left that was killed, and at every rotation, since
     /// during a hand-over there are two processes, of which either may be, and since publishing may have failed.
     fn recover(&mut self) {
+        if lock(&self.files).is_gone() {
+            return; // that has been said
+        }
         recover::in_directory(&self.directory).into_iter().for_each(&mut self.events);
     }
 

@@ -5,7 +5,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use std::{fs, path::PathBuf, process::Command, thread, time::Duration};
+use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command, thread, time::Duration};
 
 /// A small file system where the spool is.
 struct Small(PathBuf);
@@ -143,6 +143,32 @@ fn a_process_that_begins_without_its_directory_gets_a_new_one() {
         wait_for("a new file", SOON * 2, || world.files("waiting").difference(&before).next().cloned());
     }
     sensor.leaves(Signal::SIGTERM);
+    world.waiting();
+}
+
+#[test]
+fn a_spool_that_is_taken_away_and_brought_back_is_used_again() {
+    let Some(world) = World::new() else { return };
+    let (disk, away) = (world.path("disk"), world.path("away"));
+    fs::create_dir(&disk).unwrap();
+    fs::rename(world.path("spool"), disk.join("spool")).unwrap();
+    symlink(disk.join("spool"), world.path("spool")).unwrap();
+    world.configure(&[("spooldir", disk.join("spool").to_str().unwrap())]);
+    let mut sensor = world.start();
+    let _load = world.send(2000);
+    wait_for("a file", SOON, || world.files("waiting").pop_first());
+    fs::rename(&disk, &away).unwrap();
+    let line = sensor.says("the spool directory is gone: ");
+    assert!(line.contains("No such file or directory"), "{line}");
+    thread::sleep(Duration::from_millis(500));
+    let lines = sensor.lines().len();
+    thread::sleep(Duration::from_millis(6000));
+    assert_eq!(sensor.lines().len(), lines, "{:?}", sensor.lines().split_off(lines));
+    fs::rename(&away, &disk).unwrap();
+    let before = world.files("waiting");
+    wait_for("a new file", SOON, || world.files("waiting").difference(&before).next().cloned());
+    let account = sensor.leaves(Signal::SIGTERM);
+    assert!(account.count("written.dropped transactions") > 0, "{account:?}");
     world.waiting();
 }
 

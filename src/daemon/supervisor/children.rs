@@ -16,6 +16,9 @@ const SETTINGS: u8 = 78;
 /// Exit code: usage or failure.
 const FAILED: u8 = 2;
 
+/// Between two tries to make the spool's directories: somebody may bring back the disk that they were on.
+const SPOOL: Duration = Duration::from_secs(5);
+
 impl Supervisor {
     /// Interfaces that are not there, at the start or in new settings, are told and counted from there on.
     pub(super) fn miss_interfaces(&mut self) {
@@ -204,6 +207,7 @@ impl Supervisor {
         });
         match made {
             Ok(()) => {
+                self.next_spool = None;
                 self.log.warning("the spool directory was gone; it is made anew");
                 self.wants_successor = true;
                 if let Some(mut upload) = self.upload.take() {
@@ -211,7 +215,13 @@ impl Supervisor {
                     self.leaving.push(upload);
                 }
             }
-            Err(error) => self.log.error(&format!("the spool directory is gone: {error}")),
+            Err(error) => {
+                let seconds = SPOOL.as_secs();
+                if self.next_spool.replace(self.now() + SPOOL).is_none() {
+                    self.log
+                        .error(&format!("the spool directory is gone: {error}; it is tried again every {seconds} s"));
+                }
+            }
         }
     }
 }

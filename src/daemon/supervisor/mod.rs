@@ -44,6 +44,8 @@ pub struct Supervisor {
     upload_start: Again,
     /// A successor is wanted although no interface is back.
     wants_successor: bool,
+    /// The spool's directories are gone and could not be made; when to try again.
+    next_spool: Option<Duration>,
     /// What children that are gone counted.
     past: Ledger,
     is_ready: bool,
@@ -107,6 +109,7 @@ impl Supervisor {
             successor_start: Again::default(),
             upload_start: Again::default(),
             wants_successor: false,
+            next_spool: None,
             past: Ledger::default(),
             is_ready: false,
             stops: None,

@@ -73,6 +73,9 @@ impl Supervisor {
             let seconds = by as f64 / 1e9;
             self.log.warning(&format!("the system clock was set, by {seconds:+.1} s; what waits is as old as it was"));
         }
+        if self.stops.is_none() && self.next_spool.is_some_and(|next| now >= next) {
+            self.make_spool_anew();
+        }
         self.kill_what_hangs();
         self.tell_readiness();
         if now >= self.next_account {
