@@ -1,8 +1,10 @@
 //! Capturing from interfaces, in network namespaces of their own. They need root and iproute2, and say so when they
 //! skip.
 
-use crate::build::{self, End};
-use nix::sched::{CloneFlags, setns};
+use crate::{
+    build::{self, End},
+    namespace::Namespace,
+};
 use pcap::{Active, Capture};
 use sie_dns_sensor::{
     capture::{
@@ -15,68 +17,11 @@ use sie_dns_sensor::{
 };
 use std::{
     collections::{HashMap, HashSet},
-    fs::File,
     os::fd::AsFd,
-    process::Command,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
-
-/// A network namespace with veth pairs: a0 and b0, a1 and b1, …; what is sent on b0 arrives at a0.
-pub struct Namespace(pub String);
-
-impl Namespace {
-    pub fn new(pairs: usize) -> Option<Namespace> {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        if !nix::unistd::geteuid().is_root() {
-            eprintln!("skipped: needs root");
-            return None;
-        }
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let namespace = Namespace(format!("sie-test-{}-{number}", std::process::id()));
-        namespace.ip(&["netns", "add", &namespace.0]);
-        for (name, value) in [("all", 1), ("default", 1)] {
-            // Otherwise the kernel itself sends packets.
-            let path = format!("net.ipv6.conf.{name}.disable_ipv6={value}");
-            namespace.ip(&["netns", "exec", &namespace.0, "sysctl", "-qw", &path]);
-        }
-        for pair in 0..pairs {
-            let (a, b) = (format!("a{pair}"), format!("b{pair}"));
-            namespace.link(&["add", &a, "type", "veth", "peer", "name", &b]);
-            namespace.link(&["set", &a, "up"]);
-            namespace.link(&["set", &b, "up"]);
-        }
-        Some(namespace)
-    }
-
-    fn ip(&self, arguments: &[&str]) {
-        let output = Command::new("ip").args(arguments).output().unwrap();
-        assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    pub fn link(&self, arguments: &[&str]) {
-        self.ip(&[&["-n", &self.0, "link"], arguments].concat());
-    }
-
-    /// Runs in the namespace, with all threads that it starts.
-    pub fn inside<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
-        let file = File::open(format!("/run/netns/{}", self.0)).unwrap();
-        thread::scope(|scope| {
-            let inside = scope.spawn(move || {
-                setns(file, CloneFlags::CLONE_NEWNET).unwrap();
-                run()
-            });
-            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "del", &self.0]).output();
-    }
-}
 
 fn filter(sets: &[&str]) -> Filter {
     let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();

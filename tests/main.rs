@@ -16,7 +16,13 @@ mod independent;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod inject;
 #[cfg(target_os = "linux")]
+mod interfaces;
+#[cfg(target_os = "linux")]
+mod lab;
+#[cfg(target_os = "linux")]
 mod live;
+#[cfg(target_os = "linux")]
+mod namespace;
 mod pairing;
 mod present;
 mod program;
@@ -24,8 +30,12 @@ mod read;
 mod reconfigure;
 mod regression;
 mod replay;
+#[cfg(target_os = "linux")]
+mod resolver;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod sandbox;
+#[cfg(target_os = "linux")]
+mod sensor;
 mod spool;
 mod streams;
 mod synthetic;

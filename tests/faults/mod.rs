@@ -12,7 +12,7 @@ mod kill;
 mod service;
 mod settings;
 
-use crate::{live::Namespace, program::SENSOR, synthetic::Synthetic};
+use crate::{namespace::Namespace, program::SENSOR, synthetic::Synthetic};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
