@@ -3,7 +3,7 @@
 use super::{
     SystemClock,
     channel::{Order, Report, Start},
-    follow::{Control, Follower},
+    follow::{AHEAD, Control, Follower},
     page::Page,
     post::Post,
     privileges,
@@ -31,10 +31,6 @@ use std::{
 
 /// How often the control thread looks at what the others have to report.
 const TICK: Duration = Duration::from_millis(50);
-
-/// From when a child is ready to when it takes packets over. The supervisor passes it on at once, and the old child looks
-/// twice in 150 ms; what is left is for busy hosts.
-const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// The process. Its channel is descriptor 0, its page descriptor 1. Everything that goes wrong is reported.
 pub fn run(mut post: Post, start: Start) -> bool {
@@ -106,17 +102,21 @@ fn begin(post: &mut Post, start: Start) -> Result<Capture, Hopeless> {
     let of_spool = reporter.clone();
     let (feeders, output) = spool::start(config, clock, threads, move |event| report(&of_spool, &event))
         .map_err(|error| hopeless(format!("cannot write to {}: {error}", directory.display())))?;
-    // Packets of a moment to come: until then the old child hears of it. It could not give back what it has followed.
-    let since = clock.wall() + if start.takes_over { HAND_OVER } else { Duration::ZERO };
+    let tracker = |_| {
+        let rules = Rules::new(&settings, settings.run_capture_rd(), settings.interfaces.len());
+        Tracker::new(rules, Limits::of_thread(&settings, &budget))
+    };
+    // Their tables take a while to be made; what is captured meanwhile waits in the rings.
+    let trackers: Vec<Tracker> = (0..threads).map(tracker).collect();
+    let since = clock.wall() + if start.takes_over { AHEAD } else { Duration::ZERO };
     // Until the rings of several threads share an interface, each has all packets.
     let is_shared = start.takes_over || threads > 1;
     let control = Arc::new(Control::new(settings.clone()));
     let mut handles = Vec::new();
-    for ((rings, feeder), slot) in rings.into_iter().zip(feeders).zip(page.slots()) {
-        let rules = Rules::new(&settings, settings.run_capture_rd(), settings.interfaces.len());
+    for (((rings, tracker), feeder), slot) in rings.into_iter().zip(trackers).zip(feeders).zip(page.slots()) {
         let follower = Follower {
             live: Live::new(rings, budget.held_back_of_ring()),
-            tracker: Tracker::new(rules, Limits::of_thread(&settings, &budget)),
+            tracker,
             feeder,
             timeline: Timeline::new(clock),
             slot,

@@ -69,7 +69,8 @@ impl Supervisor {
         if self.wants_successor || !back.is_empty() || !renamed.is_empty() {
             self.wants_successor = false;
             let names = self.interfaces.to_open(now, |name| up.is_up(name));
-            let start = self.start_order(names, true);
+            // Where nothing is captured from any more, there is nothing to wait for.
+            let start = self.start_order(names, !self.interfaces.active().is_empty());
             self.successor = self.started(Child::start(Role::Capture, start, self.slots(), now), Role::Capture);
         }
     }
