@@ -29,12 +29,14 @@ pub const CLIENT: [&str; 2] = ["192.0.2.10", "2001:db8::10"];
 const ROOT: [&str; 2] = ["198.51.100.1", "2001:db8:100::1"];
 const TOP: [&str; 2] = ["198.51.100.2", "2001:db8:100::2"];
 const BELOW: [&str; 2] = ["198.51.100.3", "2001:db8:100::3"];
-/// Where a name server is that knows nothing, and takes its time.
+/// Where another server of these is, which takes its time.
 const SLOW: &str = "198.51.100.9";
 /// How long.
 const SLOWNESS: Duration = Duration::from_millis(200);
 /// Domains below each top-level domain.
 const DOMAINS: u32 = 50;
+/// How many of them have only the slow server.
+const SLOW_DOMAINS: u32 = 10;
 
 /// The resolver and what is around it.
 pub struct Lab {
@@ -61,12 +63,12 @@ impl Lab {
         resolver.ip(&["route", "add", "198.51.100.0/24", "dev", "eth0"]);
         let directory = Directory::new();
         write_zones(&directory);
-        let servers = [("root", ROOT), ("top", TOP), ("below", BELOW)].map(|(zone, addresses)| {
+        let servers = [("root", ROOT), ("top", TOP), ("below", BELOW)].map(|(level, addresses)| {
             // Each of its own: one for all would answer from the lowest zone wherever it is asked.
-            let conf = directory.0.join(format!("{zone}.conf"));
-            let storage = directory.0.join(format!("{zone}.d"));
+            let conf = directory.0.join(format!("{level}.conf"));
+            let storage = directory.0.join(format!("{level}.d"));
             fs::create_dir(&storage).unwrap();
-            fs::write(&conf, knot_conf(zone, addresses, &directory.0, &storage)).unwrap();
+            fs::write(&conf, knot_conf(level, addresses, &directory.0, &storage)).unwrap();
             Running::new(world.spawn(quiet(Command::new("knotd").arg("-c").arg(conf))))
         });
         let slow = Slow::start(&world);
@@ -83,7 +85,7 @@ impl Lab {
             let socket = UdpSocket::bind((CLIENT[0], 0)).unwrap();
             socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
             let end = Instant::now() + Duration::from_secs(20);
-            let query = build::message(1, RD, Some(&build::question("first.www.d1.com")));
+            let query = build::message(1, RD, Some(&build::question("first.www.d40.com")));
             // An answer with records.
             let is_answer = |message: &[u8]| message.get(6..8).is_some_and(|count| count != [0, 0]);
             let mut buffer = [0; 512];
@@ -109,15 +111,17 @@ impl Lab {
         [0, 1].map(|which| {
             let file = self.directory.0.join(format!("queries{which}"));
             fs::write(&file, queries(which, per_second * seconds)).unwrap();
-            let (rate, count) = (per_second.to_string(), "1".to_string());
+            let (rate, seconds) = (per_second.to_string(), seconds.to_string());
             let mut dnsperf = Command::new("dnsperf");
-            dnsperf.args(["-s", RESOLVER[which], "-a", CLIENT[which], "-Q", &rate, "-n", &count, "-c", "10", "-d"]);
+            dnsperf.args(["-s", RESOLVER[which], "-a", CLIENT[which], "-Q", &rate, "-l", &seconds]);
+            // It does not wait for those that take long.
+            dnsperf.args(["-t", "1", "-q", "1000", "-c", "10", "-d"]);
             Running::new(self.world.spawn(quiet(dnsperf.arg(file))))
         })
     }
 }
 
-/// Refuses two of three queries after a while, and leaves the third without an answer.
+/// A server that asks another one, and keeps the answer for a while; one in twenty for good.
 struct Slow {
     thread: Option<JoinHandle<()>>,
     is_to_end: Arc<AtomicBool>,
@@ -125,33 +129,36 @@ struct Slow {
 
 impl Slow {
     fn start(namespace: &Namespace) -> Slow {
-        let socket = namespace.inside(|| UdpSocket::bind((SLOW, 53)).unwrap());
-        socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        let open = || [(SLOW, 53), (CLIENT[0], 0)].map(|address| UdpSocket::bind(address).unwrap());
+        let sockets = namespace.inside(open);
+        for socket in &sockets {
+            socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        }
         let is_to_end = Arc::new(AtomicBool::new(false));
         let ends = is_to_end.clone();
-        let thread = thread::spawn(move || {
-            let mut waiting = VecDeque::new();
-            let mut buffer = [0; 512];
-            let mut count = 0;
-            while !ends.load(Ordering::Relaxed) {
-                if let Ok((len, from)) = socket.recv_from(&mut buffer)
-                    && len > 3
+        let thread = thread::spawn(move || Slow::serve(&sockets, &ends));
+        Slow { thread: Some(thread), is_to_end }
+    }
+
+    fn serve([socket, other]: &[UdpSocket; 2], is_to_end: &AtomicBool) {
+        let mut waiting = VecDeque::new();
+        let mut buffer = [0; 65535];
+        let mut count = 0;
+        while !is_to_end.load(Ordering::Relaxed) {
+            if let Ok((len, from)) = socket.recv_from(&mut buffer) {
+                let _ = other.send_to(&buffer[..len], (BELOW[0], 53));
+                count += 1;
+                if let Ok(len) = other.recv(&mut buffer)
+                    && count % 20 > 0
                 {
-                    // QR, and the code for "refused".
-                    buffer[2] |= 0x80;
-                    buffer[3] = 5;
-                    count += 1;
-                    if count % 3 > 0 {
-                        waiting.push_back((Instant::now() + SLOWNESS, from, buffer[..len].to_vec()));
-                    }
-                }
-                while waiting.front().is_some_and(|(due, ..)| *due <= Instant::now()) {
-                    let (_, to, message) = waiting.pop_front().unwrap();
-                    let _ = socket.send_to(&message, to);
+                    waiting.push_back((Instant::now() + SLOWNESS, from, buffer[..len].to_vec()));
                 }
             }
-        });
-        Slow { thread: Some(thread), is_to_end }
+            while waiting.front().is_some_and(|(due, ..)| *due <= Instant::now()) {
+                let (_, to, message) = waiting.pop_front().unwrap();
+                let _ = socket.send_to(&message, to);
+            }
+        }
     }
 }
 
@@ -200,11 +207,13 @@ fn write_zones(directory: &Directory) {
     let mut top = head.to_owned() + &server(TOP);
     for domain in 0..DOMAINS {
         let name = format!("d{domain}");
-        write!(top, "{name} NS ns.{name}\nns.{name} A {}\nns.{name} AAAA {}\n", BELOW[0], BELOW[1]).unwrap();
-        write!(top, "{name} NS slow.{name}\nslow.{name} A {SLOW}\n").unwrap();
+        let addresses = match domain < SLOW_DOMAINS {
+            true => format!("ns.{name} A {SLOW}\n"),
+            false => format!("ns.{name} A {}\nns.{name} AAAA {}\n", BELOW[0], BELOW[1]),
+        };
+        write!(top, "{name} NS ns.{name}\n{addresses}").unwrap();
     }
-    let mut below = head.to_owned() + &server(BELOW);
-    write!(below, "@ NS slow\nslow A {SLOW}\n").unwrap();
+    let mut below = String::new();
     below += "*.www A 203.0.113.7\n*.www AAAA 2001:db8:cafe::7\n*.alias CNAME target.www\n";
     for (name, strings) in [("big", 9), ("huge", 30)] {
         // About 2200 bytes, which go in fragments, and 7500, for which a datagram has no room.
@@ -212,15 +221,17 @@ fn write_zones(directory: &Directory) {
             writeln!(below, "*.{name} TXT \"{}{number}\"", "x".repeat(235)).unwrap();
         }
     }
-    for (name, text) in [("root", root), ("top", top), ("below", below)] {
+    let slow = format!("{head}ns A {SLOW}\n{below}");
+    let below = head.to_owned() + &server(BELOW) + &below;
+    for (name, text) in [("root", root), ("top", top), ("below", below), ("slow", slow)] {
         fs::write(directory.0.join(name), text).unwrap();
     }
     let hints = format!(". 3600000 NS ns.\nns. 3600000 A {}\nns. 3600000 AAAA {}\n", ROOT[0], ROOT[1]);
     fs::write(directory.0.join("hints"), hints).unwrap();
 }
 
-/// A server of the zones whose file is `zone`.
-fn knot_conf(zone: &str, addresses: [&str; 2], zones: &Path, storage: &Path) -> String {
+/// A server of the zones of a level.
+fn knot_conf(level: &str, addresses: [&str; 2], zones: &Path, storage: &Path) -> String {
     let (zones, storage) = (zones.display(), storage.display());
     let [v4, v6] = addresses;
     let mut conf = format!(
@@ -241,14 +252,15 @@ template:
 zone:
 "
     );
-    let tops = || ["com", "net"].into_iter();
-    let names: Vec<String> = match zone {
-        "root" => vec![".".to_owned()],
-        "top" => tops().map(str::to_owned).collect(),
-        _ => tops().flat_map(|top| (0..DOMAINS).map(move |domain| format!("d{domain}.{top}"))).collect(),
-    };
-    for name in names {
-        write!(conf, "- domain: {name}\n  file: {zone}\n").unwrap();
+    let mut zone = |name: &str, file: &str| write!(conf, "- domain: {name}\n  file: {file}\n").unwrap();
+    match level {
+        "root" => zone(".", "root"),
+        "top" => ["com", "net"].iter().for_each(|top| zone(top, "top")),
+        _ => {
+            for (domain, top) in (0..DOMAINS).flat_map(|domain| ["com", "net"].map(|top| (domain, top))) {
+                zone(&format!("d{domain}.{top}"), if domain < SLOW_DOMAINS { "slow" } else { "below" });
+            }
+        }
     }
     conf
 }

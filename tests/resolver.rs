@@ -28,6 +28,9 @@ use std::{
 /// Questions of clients a second, over each IP, and for how long.
 const LOAD: (u32, u32) = (400, 10);
 
+/// How often a capture process is replaced meanwhile.
+const HAND_OVERS: usize = 9;
+
 /// What everybody wrote down of the same traffic, from before the first packet until after the last.
 struct Recording {
     /// tcpdump's file.
@@ -76,8 +79,8 @@ fn record() -> Option<Recording> {
     let [mut first, mut second] = lab.load(LOAD.0, LOAD.1);
     let changes =
         ["rotate_seconds=2", "compress=off", &format!("DNSQR_RES_ADDRS=\"{}, 203.0.113.53\"", RESOLVER.join(", "))];
-    for (number, change) in (0..).zip(changes) {
-        thread::sleep(Duration::from_secs(2));
+    for (number, change) in (0..HAND_OVERS).zip(changes.into_iter().cycle()) {
+        thread::sleep(Duration::from_millis(900));
         changed.reload(&config(change));
         handed_over.reload(&config(&format!("log_level=debug\ncapture_buffer_kbytes={}", 16384 + number)));
     }
@@ -240,8 +243,7 @@ fn the_traffic_is_of_every_kind() {
         "{} transactions: UDP/IPv4, UDP/IPv6, TCP/IPv4, TCP/IPv6, fragments/IPv4, fragments/IPv6, unanswered: {counts:?}",
         all.len()
     );
-    eprintln!("{:?}", recording.summary);
-    let least = [1000, 1000, 20, 20, 20, 20, 1];
+    let least = [1000, 1000, 5, 5, 20, 20, 1];
     assert!(counts.iter().zip(least).all(|(count, least)| *count >= least), "{counts:?}");
 }
 
@@ -281,7 +283,7 @@ fn two_capture_threads_write_what_one_writes() {
 fn other_settings_lose_no_packet() {
     let Some(recording) = recording() else { return };
     let log = &recording.changed.log;
-    assert_eq!(log.iter().filter(|line| line.starts_with("settings read again: ")).count(), 3, "{log:#?}");
+    assert_eq!(log.iter().filter(|line| line.starts_with("settings read again: ")).count(), HAND_OVERS, "{log:#?}");
     assert_same(&recording.changed, recording);
     assert_eq!(recording.changed.ledger.of("packets", "total"), recording.steady.ledger.of("packets", "total"));
 }
@@ -294,8 +296,8 @@ fn a_new_capture_process_has_every_packet_that_the_old_one_does_not_have() {
     let Some(recording) = recording() else { return };
     let Recording { steady, handed_over, .. } = recording;
     let starts = |line: &&String| line.starts_with("started the capture process");
-    assert_eq!(handed_over.log.iter().filter(starts).count(), 4, "{:#?}", handed_over.log);
-    assert_eq!(handed_over.ledger.of("packets", "total"), steady.ledger.of("packets", "total"));
+    assert_eq!(handed_over.log.iter().filter(starts).count(), 1 + HAND_OVERS, "{:#?}", handed_over.log);
+    assert_eq!(handed_over.ledger.group("packets"), steady.ledger.group("packets"));
     assert_eq!(handed_over.ledger.of("kernel", "dropped"), 0);
 
     let whole = difference(&steady.payloads, &handed_over.payloads);
@@ -303,6 +305,7 @@ fn a_new_capture_process_has_every_packet_that_the_old_one_does_not_have() {
     let (whole, halves): (Vec<_>, Vec<_>) =
         (whole.into_iter().map(dnsqr).collect(), halves.into_iter().map(dnsqr).collect());
     eprintln!("{} transactions cut into {} halves", whole.len(), halves.len());
+    assert!(!halves.is_empty(), "no query waited when the process was replaced");
     for half in &halves {
         assert!(half.query_packet.is_empty() != half.response_packet.is_empty(), "{half:?}");
         let is_of = |whole: &&Dnsqr| match half.query_packet.is_empty() {
