@@ -15,7 +15,7 @@ use std::{
 };
 
 const CONFIG: &str = "DNSQR_RES_ADDRS=192.0.2.53\ninterface=a0\n";
-const DOWN: &str = "interface a0: it went down; nothing is captured from it until it is back";
+const DOWN: &str = "it is down";
 const LOST: &str = "nothing is captured from it";
 const BACK: &str = "captures from a0 again";
 /// How soon it must capture again: it looks every half second, and starts a process.
