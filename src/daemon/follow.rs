@@ -141,14 +141,14 @@ impl<C: Clock> Follower<C> {
 
     /// Reads what there is, lets leave what has waited too long. Whether packets beyond the cut have come.
     fn turn(&mut self, cut: Timestamp) -> bool {
-        if let Some(by) = self.timeline.look() {
-            self.tracker.clock_was_set(by);
-        }
         let Follower { live, tracker, feeder, timeline, since, .. } = self;
+        if let Some(by) = timeline.look() {
+            clock_was_set(tracker, since, by);
+        }
         let now = timeline.now();
         let mut is_past_cut = false;
         let read = live.read(now, FRAMES, |frame| {
-            let time = timeline.packet(frame.time, |by| tracker.clock_was_set(by));
+            let time = timeline.packet(frame.time, |by| clock_was_set(tracker, since, by));
             if time >= cut {
                 is_past_cut |= time >= cut + DISORDER;
             } else if time >= *since {
@@ -197,7 +197,7 @@ impl<C: Clock> Follower<C> {
         let Follower { live, tracker, feeder, timeline, since, control, .. } = &mut self;
         let cut = control.cut();
         live.flush(|frame| {
-            let time = timeline.packet(frame.time, |by| tracker.clock_was_set(by));
+            let time = timeline.packet(frame.time, |by| clock_was_set(tracker, since, by));
             if time >= *since && time < cut {
                 tracker.packet(&Frame { time, ..*frame }, feeder);
             }
@@ -214,8 +214,86 @@ impl<C: Clock> Follower<C> {
     }
 }
 
+/// What waits is as old as it was, and `since` the moment that it was: on a clock set back it would be one to come.
+fn clock_was_set(tracker: &mut Tracker, since: &mut Timestamp, by: i64) {
+    tracker.clock_was_set(by);
+    *since = since.shifted(by);
+}
+
 fn add(sum: &mut Kernel, more: &Kernel) {
     sum.received += more.received;
     sum.dropped += more.dropped;
     sum.interface_dropped += more.interface_dropped;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Compress,
+        daemon::page::Page,
+        spool::{self, Output, Policy},
+    };
+    use std::{cell::Cell, fs, sync::mpsc};
+
+    /// A wall clock that is moved by hand.
+    struct Wall(Cell<Timestamp>);
+
+    impl Clock for &Wall {
+        fn wall(&self) -> Timestamp {
+            self.0.get()
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    fn follower(clock: &Wall, since: Timestamp) -> (Follower<&Wall>, Output) {
+        let directory = std::env::temp_dir().join(format!("sie-follow-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let policy =
+            Policy { rotate: Duration::from_secs(60), compress: Compress::Off, min_free: 0, loss_record: false };
+        let config = spool::Config {
+            directory: directory.clone(),
+            host: "h".into(),
+            threads: 1,
+            queue_bytes: 0,
+            seed: 0,
+            policy,
+        };
+        let (mut feeders, output) = spool::start(config, crate::daemon::SystemClock::new(), 1, |_| ()).unwrap();
+        fs::remove_dir(directory).unwrap();
+        let settings = Settings::default();
+        let budget = Budget::new(&settings, 1, 1).unwrap();
+        let follower = Follower {
+            live: Live::new(Vec::new(), 0),
+            tracker: Tracker::new(
+                Rules::new(&settings, settings.run_capture_rd(), 1),
+                Limits::of_thread(&settings, &budget),
+            ),
+            feeder: feeders.remove(0),
+            timeline: Timeline::new(clock),
+            slot: Page::create(1).unwrap().0.slot(0).unwrap(),
+            control: Arc::new(Control::new(settings)),
+            since,
+            budget,
+            interfaces: Vec::new(),
+            reports: mpsc::channel().0,
+        };
+        (follower, output)
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_no_packet_another_processs() {
+        let hour = Duration::from_secs(3600);
+        let since = Timestamp::new(1_700_000_000, 0);
+        let clock = Wall(Cell::new(since + Duration::from_secs(10)));
+        let (mut follower, output) = follower(&clock, since);
+        clock.0.set(clock.0.get().before(hour));
+        follower.turn(Timestamp::from_nanos(u64::MAX));
+        assert_eq!(follower.since, since.before(hour));
+        follower.feeder.finish(Ledger::default());
+        output.finish();
+    }
 }
