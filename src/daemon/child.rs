@@ -57,6 +57,8 @@ pub struct Child {
     pub is_ready: bool,
     /// When it must be gone, once it has been told to leave.
     leave_by: Option<Duration>,
+    /// When it was last to be killed.
+    killed: Option<Duration>,
     /// How often its threads had turned when one of them last did, and when that was.
     turns: (Vec<u64>, Duration),
 }
@@ -85,6 +87,7 @@ impl Child {
             started: now,
             is_ready: false,
             leave_by: None,
+            killed: None,
             turns: (Vec::new(), now),
         })
     }
@@ -143,8 +146,12 @@ impl Child {
     }
 
     /// Whether it is overdue: it was told to leave and has not, or it has not become ready, or one of its threads has not
-    /// turned, for so long.
+    /// turned, for so long. One that was killed is as long not overdue again: it may wait for a disk, or not be ours to
+    /// kill.
     pub fn hangs(&mut self, now: Duration, limit: Duration) -> bool {
+        if self.killed.is_some_and(|at| now.saturating_sub(at) <= limit) {
+            return false;
+        }
         self.leave_by.is_some_and(|by| now > by) || self.silence(now) > limit
     }
 
@@ -163,7 +170,8 @@ impl Child {
     }
 
     /// Ends it, whatever it does.
-    pub fn kill(&mut self) -> io::Result<()> {
+    pub fn kill(&mut self, now: Duration) -> io::Result<()> {
+        self.killed = Some(now);
         self.process.kill()
     }
 }
@@ -179,5 +187,32 @@ pub fn ending(status: ExitStatus) -> String {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("killed by signal {signal}"),
         (None, None) => "ended".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_end_when_it_is_killed_hangs_again_only_after_a_while() {
+        let (secs, limit) = (Duration::from_secs, Duration::from_secs(30));
+        let mut child = Child {
+            role: Role::Upload,
+            process: Command::new("true").spawn().unwrap(),
+            channel: Channel::pair().unwrap().0,
+            page: None,
+            started: secs(0),
+            is_ready: true,
+            leave_by: Some(secs(15)),
+            killed: None,
+            turns: (Vec::new(), secs(0)),
+        };
+        assert!(!child.hangs(secs(15), limit));
+        assert!(child.hangs(secs(16), limit));
+        let _ = child.kill(secs(16));
+        assert!(!child.hangs(secs(46), limit));
+        assert!(child.hangs(secs(47), limit));
+        child.process.wait().unwrap();
     }
 }

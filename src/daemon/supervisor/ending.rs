@@ -114,7 +114,7 @@ impl Supervisor {
         for child in all.filter_map(|child| child.hangs(now, super::HANG).then_some(child)) {
             let line = format!("the {} process, {}, hangs: it is killed", child.role().name(), child.pid());
             self.log.error(&line);
-            if let Err(error) = child.kill() {
+            if let Err(error) = child.kill(now) {
                 self.log.error(&format!("cannot kill process {}: {error}", child.pid()));
             }
         }
