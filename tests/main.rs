@@ -1,5 +1,6 @@
 //! One binary for all tests of behaviour.
 
+mod background;
 mod build;
 mod check;
 mod cli;

@@ -100,12 +100,17 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(problems) => {
             problems.iter().for_each(|problem| say(&problem.to_string()));
-            let mut log = new_log(args, &Settings::default(), false);
+            let mut log = new_log(&Settings::default(), false);
             problems.iter().for_each(|problem| log.error(&problem.to_string()));
             return Ok(ExitCode::from(SETTINGS));
         }
     };
-    let mut log = new_log(args, &settings, true);
+    let mut log = new_log(&settings, true);
+    if args.background {
+        // The log has its own descriptor of it. Children would hold this one, and whoever reads what --daemon says would
+        // wait for them.
+        let_go_of_stderr();
+    }
     notices.iter().for_each(|notice| log.warning(&notice.to_string()));
     if let Err(message) = make_spool(&settings) {
         log.error(&message);
@@ -140,11 +145,11 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
     Ok(Supervisor::new(source, settings, host, log, on_ready)?.run())
 }
 
-fn new_log(args: &RunArgs, settings: &Settings, stderr: bool) -> Log {
+fn new_log(settings: &Settings, stderr: bool) -> Log {
     Log::new(log::Options {
         level: settings.log_level,
         priority: settings.syslog_priority,
-        foreground: stderr && !args.background,
+        foreground: stderr,
         syslog: log::syslog_path().to_owned(),
     })
 }
@@ -159,7 +164,15 @@ fn make_spool(settings: &Settings) -> Result<(), String> {
 /// Tells who started it that it is ready, and lets go of the terminal.
 fn let_go() {
     let _ = io::stdout().write_all(READY).and_then(|()| io::stdout().flush());
-    let Ok(null) = File::options().read(true).write(true).open("/dev/null") else { return };
+    let Ok(null) = null() else { return };
     // What cannot be replaced stays open, and does no harm.
-    let _ = (dup2_stdin(&null), dup2_stdout(&null), dup2_stderr(&null));
+    let _ = (dup2_stdin(&null), dup2_stdout(&null));
+}
+
+fn let_go_of_stderr() {
+    let _ = null().map(|null| dup2_stderr(&null));
+}
+
+fn null() -> io::Result<File> {
+    File::options().read(true).write(true).open("/dev/null")
 }

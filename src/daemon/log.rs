@@ -76,6 +76,11 @@ impl Log {
         Log { level, priority, sinks }
     }
 
+    /// From now on nothing goes to standard error that is not the journal.
+    pub fn leave_terminal(&mut self) {
+        self.sinks.retain(|sink| !matches!(sink.target, Target::Plain(_)));
+    }
+
     /// From now on only lines of this level and more urgent ones.
     pub fn set_level(&mut self, level: LogLevel) {
         self.level = level;

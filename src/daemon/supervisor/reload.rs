@@ -112,6 +112,7 @@ impl Supervisor {
             notify::ready(&self.status);
             if let Some(on_ready) = self.on_ready.take() {
                 on_ready();
+                self.log.leave_terminal();
             }
         } else if is_news {
             notify::status(&self.status);
