@@ -17,10 +17,10 @@ use std::{
 };
 
 /// That a user without rights can reach, with a spool.
-struct Directory(PathBuf);
+pub struct Directory(pub PathBuf);
 
 impl Directory {
-    fn new(number: u32) -> Directory {
+    pub fn new(number: u32) -> Directory {
         let directory = Directory(env::temp_dir().join(format!("sie-background-{}-{number}", process::id())));
         let spool = directory.path("spool");
         fs::create_dir_all(&spool).unwrap();
@@ -32,7 +32,7 @@ impl Directory {
         directory
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 }

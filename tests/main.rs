@@ -30,6 +30,7 @@ mod program;
 mod read;
 mod reconfigure;
 mod regression;
+mod reload;
 mod replay;
 #[cfg(target_os = "linux")]
 mod resolver;

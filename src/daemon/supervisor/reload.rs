@@ -4,7 +4,7 @@ use super::{
     super::{channel::Order, child::Child, notify},
     Supervisor,
 };
-use crate::config::{self, table::Reload};
+use crate::config::{self, Budget, table::Reload};
 use std::{process::ExitCode, time::Duration};
 
 /// Between two accounts in the log, at debug.
@@ -16,9 +16,13 @@ impl Supervisor {
             self.stop(ExitCode::SUCCESS);
         }
         if self.signals.take_reload() && self.stops.is_none() {
-            notify::reloading();
+            if self.is_ready {
+                notify::reloading();
+            }
             self.reload();
-            notify::ready(&self.status);
+            if self.is_ready {
+                notify::ready(&self.status);
+            }
         }
         if self.signals.take_account() {
             self.ledger().to_text().lines().for_each(|line| self.log.info(line));
@@ -34,7 +38,7 @@ impl Supervisor {
             }
             Err(problems) => {
                 problems.iter().for_each(|problem| self.log.error(&problem.to_string()));
-                return self.log.error("the settings are not used; the sensor goes on with those it has");
+                return self.refuse();
             }
         };
         let differences = self.settings.differences(&settings);
@@ -48,6 +52,11 @@ impl Supervisor {
                     self.log.warning(&format!("{}: the change takes effect at the next start", setting.name));
                 }
             }
+        }
+        // What waits for the next start may be what the others need.
+        if let Err(error) = Budget::new(&settings, settings.interfaces.len(), settings.capture_threads) {
+            self.log.error(&error.to_string());
+            return self.refuse();
         }
         let names: Vec<&str> = differences.iter().map(|setting| setting.name).collect();
         let changed = if names.is_empty() { "nothing has changed".to_owned() } else { names.join(", ") };
@@ -64,6 +73,10 @@ impl Supervisor {
         for child in self.capture.iter_mut().chain(&mut self.successor).chain(&mut self.upload) {
             child.channel().send(&order);
         }
+    }
+
+    fn refuse(&mut self) {
+        self.log.error("the settings are not used; the sensor goes on with those it has");
     }
 
     /// Everything that is to be done every so often.
