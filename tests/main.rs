@@ -38,6 +38,7 @@ mod resolver;
 mod sandbox;
 #[cfg(target_os = "linux")]
 mod sensor;
+mod signals;
 mod spool;
 mod streams;
 mod synthetic;

@@ -11,14 +11,15 @@ use std::{
     process::{Child, ChildStderr, Command, Stdio},
 };
 
-struct Sensor {
+pub struct Sensor {
     process: Child,
     log: Lines<BufReader<ChildStderr>>,
     directory: Directory,
 }
 
 impl Sensor {
-    fn start(directory: Directory, config: &str) -> Sensor {
+    /// And what it logged until it was ready.
+    pub fn start(directory: Directory, config: &str) -> (Sensor, Vec<String>) {
         fs::write(directory.path("config"), config).unwrap();
         let mut command = Command::new(SENSOR);
         command.args(["run", "--set", "user=nobody", "--set", "upload_user=nobody"]);
@@ -27,8 +28,8 @@ impl Sensor {
         let mut process = command.spawn().unwrap();
         let log = BufReader::new(process.stderr.take().unwrap()).lines();
         let mut sensor = Sensor { process, log, directory };
-        sensor.line("ready: ");
-        sensor
+        let before = sensor.log.by_ref().map(Result::unwrap).take_while(|line| !line.contains("ready: ")).collect();
+        (sensor, before)
     }
 
     fn signal(&self, signal: Signal) {
@@ -46,10 +47,12 @@ impl Sensor {
     }
 
     /// All that follows until it has left.
-    fn leave(mut self) {
+    /// What it logs until it has left.
+    pub fn leave(mut self) -> Vec<String> {
         self.signal(Signal::SIGTERM);
-        self.log.by_ref().for_each(drop);
+        let rest = self.log.by_ref().map(Result::unwrap).collect();
         assert!(self.process.wait().unwrap().success());
+        rest
     }
 }
 
@@ -64,7 +67,7 @@ const CONFIG: &str = "interface=nosuch0\nDNSQR_RES_ADDRS=192.0.2.53\nmemory_ulim
 
 #[test]
 fn settings_that_need_one_that_waits_for_the_next_start_are_refused() {
-    let mut sensor = Sensor::start(Directory::new(line!()), CONFIG);
+    let (mut sensor, _) = Sensor::start(Directory::new(line!()), CONFIG);
     sensor.reload(&CONFIG.replace("102400", "512000\ncapture_threads=2"));
     sensor.line("memory_ulimit_kbytes: the change takes effect at the next start");
     sensor.line("too little memory, ");

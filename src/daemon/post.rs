@@ -65,6 +65,11 @@ impl Post {
         self.signals.leave() || !self.channel.is_open()
     }
 
+    /// Whether there is a supervisor to say when to leave.
+    pub fn is_supervised(&self) -> bool {
+        self.channel.is_open()
+    }
+
     /// Reports.
     pub fn send(&mut self, report: &Report) {
         self.channel.send(report);

@@ -24,6 +24,10 @@ use std::{
 /// It looks for files when it is told to, and so often besides: somebody may have put one there.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// How long it waits, told by a signal to leave, for the supervisor to say so: where all processes get the signal, the
+/// capture process has its last file still to publish.
+const LAST: Duration = Duration::from_secs(5);
+
 /// The process. Its channel is descriptor 0.
 pub fn run(mut post: Post, start: Start) -> bool {
     let sorter = begin(&mut post, &start);
@@ -93,10 +97,14 @@ fn attend(mut sorter: Sorter, stages: &[Stage], mut post: Post) {
     post.send(&Report::Ready(clock.wall(), Vec::new()));
     let mut next_look = Duration::ZERO;
     let mut is_gone = false;
+    let mut leave_by = None;
     loop {
-        post.wait(LOOK.saturating_sub(clock.monotonic().saturating_sub(next_look)).min(LOOK));
-        let mut is_to_look = clock.monotonic() >= next_look;
-        let mut is_to_leave = post.is_to_leave();
+        let limit = if leave_by.is_some() { LAST } else { LOOK };
+        post.wait(LOOK.saturating_sub(clock.monotonic().saturating_sub(next_look)).min(limit));
+        let now = clock.monotonic();
+        let mut is_to_look = now >= next_look;
+        let mut is_to_leave =
+            post.is_to_leave() && (!post.is_supervised() || now >= *leave_by.get_or_insert(now + LAST));
         for order in post.orders() {
             match order {
                 Order::Look => is_to_look = true,
