@@ -155,8 +155,9 @@ impl<C: Clock> Follower<C> {
                 tracker.packet(&Frame { time, ..*frame }, feeder);
             }
         });
-        if read.frames == 0 {
-            // Nothing older than this can come any more.
+        if read.frames < FRAMES {
+            // The rings are empty: nothing older than this can come any more. Packets of hosts that are not watched would
+            // move no query's time.
             tracker.expire(now.before(LATE).min(cut), feeder);
         }
         for (index, error) in &read.failed {
@@ -230,11 +231,16 @@ fn add(sum: &mut Kernel, more: &Kernel) {
 mod tests {
     use super::*;
     use crate::{
-        config::Compress,
-        daemon::page::Page,
+        capture::{
+            LinkType,
+            live::{Options, Ring},
+        },
+        config::{self, Compress, Interface},
+        daemon::{SystemClock, page::Page},
         spool::{self, Output, Policy},
     };
-    use std::{cell::Cell, fs, sync::mpsc};
+    use nix::unistd::Uid;
+    use std::{cell::Cell, fs, net::UdpSocket, sync::mpsc};
 
     /// A wall clock that is moved by hand.
     struct Wall(Cell<Timestamp>);
@@ -249,8 +255,9 @@ mod tests {
         }
     }
 
-    fn follower(clock: &Wall, since: Timestamp) -> (Follower<&Wall>, Output) {
-        let directory = std::env::temp_dir().join(format!("sie-follow-{}", std::process::id()));
+    fn follower<C: Clock>(clock: C, since: Timestamp, sets: &[&str]) -> (Follower<C>, Output) {
+        let name = format!("sie-follow-{}-{}", std::process::id(), sets.len());
+        let directory = std::env::temp_dir().join(name);
         fs::create_dir_all(&directory).unwrap();
         let policy =
             Policy { rotate: Duration::from_secs(60), compress: Compress::Off, min_free: 0, loss_record: false };
@@ -262,9 +269,10 @@ mod tests {
             seed: 0,
             policy,
         };
-        let (mut feeders, output) = spool::start(config, crate::daemon::SystemClock::new(), 1, |_| ()).unwrap();
+        let (mut feeders, output) = spool::start(config, SystemClock::new(), 1, |_| ()).unwrap();
         fs::remove_dir(directory).unwrap();
-        let settings = Settings::default();
+        let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+        let settings = config::load(None, &sets).unwrap().0;
         let budget = Budget::new(&settings, 1, 1).unwrap();
         let follower = Follower {
             live: Live::new(Vec::new(), 0),
@@ -289,10 +297,43 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let since = Timestamp::new(1_700_000_000, 0);
         let clock = Wall(Cell::new(since + Duration::from_secs(10)));
-        let (mut follower, output) = follower(&clock, since);
+        let (mut follower, output) = follower(&clock, since, &[]);
         clock.0.set(clock.0.get().before(hour));
         follower.turn(Timestamp::from_nanos(u64::MAX));
         assert_eq!(follower.since, since.before(hour));
+        follower.feeder.finish(Ledger::default());
+        output.finish();
+    }
+
+    /// A query from 192.0.2.53 to 198.51.100.1 for the root.
+    const QUERY: [u8; 45] = [
+        0x45, 0, 0, 45, 0, 1, 0, 0, 64, 17, 0, 0, 192, 0, 2, 53, 198, 51, 100, 1, // IP
+        16, 0, 0, 53, 0, 25, 0, 0, // UDP
+        0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1,
+    ];
+
+    #[test]
+    fn queries_time_out_while_there_are_only_packets_of_others() {
+        if !Uid::effective().is_root() {
+            return eprintln!("skipped: needs root");
+        }
+        let clock = SystemClock::new();
+        let sets = ["DNSQR_RES_ADDRS=192.0.2.53", "DNSQR_QUERY_TIMEOUT=1"];
+        let (mut follower, output) = follower(clock, Timestamp::default(), &sets);
+        let lo = Interface { name: "lo".into(), promiscuous: false };
+        let options = Options { buffer_bytes: 1 << 20, filter: Filter::new(&Settings::default()) };
+        follower.live = Live::new(vec![Ring::open(&lo, &options).unwrap()], 0);
+        let time = clock.wall().before(Duration::from_secs(2));
+        let query = Frame { time, link_type: LinkType::Raw, bytes: &QUERY, wire_len: QUERY.len() as u32 };
+        follower.tracker.packet(&query, &mut follower.feeder);
+        assert_eq!(follower.tracker.ledger().queries.open, 1);
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.send_to(&[0], "127.0.0.1:53").unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        follower.turn(Timestamp::from_nanos(u64::MAX));
+        let ledger = follower.tracker.ledger();
+        assert!(ledger.packets.unwatched > 0);
+        assert_eq!((ledger.queries.open, ledger.queries.timed_out), (0, 1));
         follower.feeder.finish(Ledger::default());
         output.finish();
     }
