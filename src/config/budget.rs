@@ -201,7 +201,7 @@ impl fmt::Display for TooSmall {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::load;
+    use crate::config::{load, table::Reload};
     use proptest::prelude::*;
 
     fn settings(sets: &[&str]) -> Settings {
@@ -256,6 +256,17 @@ mod tests {
         let budget = Budget::new(&settings, 1, 1).unwrap();
         assert!(budget.names > 2 * 1000 * 6, "{}", budget.names);
         assert_eq!(sum(&budget), settings.memory_limit);
+    }
+
+    #[test]
+    fn what_divides_memory_otherwise_needs_a_new_child() {
+        let old = settings(&[]);
+        for set in ["pair_slack_ms=5", "DNSQR_TCP_BYTES_MAX_KBYTES=1024", "DNSQR_TCP_CONNECTIONS_MAX=100"] {
+            let new = settings(&[set]);
+            assert_ne!(Budget::new(&old, 1, 1), Budget::new(&new, 1, 1), "{set}");
+            let changed = old.differences(&new);
+            assert!(changed.iter().all(|setting| setting.reload == Reload::NewChild), "{set}");
+        }
     }
 
     proptest! {

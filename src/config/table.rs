@@ -164,10 +164,10 @@ settings! {
         TRACK, Hup, Value;
     /// How many TCP connections are followed at most.
     tcp_connections_max: usize, "DNSQR_TCP_CONNECTIONS_MAX" = "16384", "number, 1 to 100000000", count(1, 100_000_000),
-        TRACK, Hup, Unset;
+        TRACK, NewChild, Unset;
     /// How many bytes of TCP streams are held at most.
     tcp_bytes_max: u64, "DNSQR_TCP_BYTES_MAX_KBYTES" = "65536", "kilobytes, 1 to 8796093022208", kbytes(1, KBYTES_MAX),
-        TRACK, Hup, Unset;
+        TRACK, NewChild, Unset;
     /// How long a TCP connection may be silent before it is forgotten.
     tcp_idle: Duration, "DNSQR_TCP_IDLE" = "30", "seconds, 1 to 2147483647", time(Unit::Seconds, 1, INT_MAX),
         TRACK, Hup, Unset;
@@ -183,7 +183,7 @@ settings! {
     /// A query this much younger than its answer still pairs. Not set: 2 ms with several interfaces, else none.
     pair_slack: Option<Duration>, "pair_slack_ms" = "", "milliseconds, 0 to 60000",
         optional(time(Unit::Milliseconds, 0, 60_000)),
-        TRACK, Hup, Unset;
+        TRACK, NewChild, Unset;
     /// An identical packet within this time is counted as a duplicate and not used; none: off.
     drop_duplicates: Option<Duration>, "drop_duplicates_ms" = "0", "milliseconds, 0 to 60000; 0: off",
         zero_is_off(time(Unit::Milliseconds, 0, 60_000)),
