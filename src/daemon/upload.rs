@@ -100,7 +100,7 @@ fn attend(mut sorter: Sorter, stages: &[Stage], mut post: Post) {
     let mut leave_by = None;
     loop {
         let limit = if leave_by.is_some() { LAST } else { LOOK };
-        post.wait(LOOK.saturating_sub(clock.monotonic().saturating_sub(next_look)).min(limit));
+        post.wait(next_look.saturating_sub(clock.monotonic()).min(limit));
         let now = clock.monotonic();
         let mut is_to_look = now >= next_look;
         let mut is_to_leave =

@@ -51,6 +51,8 @@ pub struct Supervisor {
     is_ready: bool,
     stops: Option<ExitCode>,
     next_account: Duration,
+    /// The ledger at the last account.
+    accounted: Ledger,
     next_feed: Duration,
     status: String,
     on_ready: Option<Box<dyn FnOnce()>>,
@@ -113,6 +115,7 @@ impl Supervisor {
             past: Ledger::default(),
             is_ready: false,
             stops: None,
+            accounted: Ledger::default(),
             next_account: clock.monotonic() + reload::ACCOUNT,
             next_feed: Duration::ZERO,
             status: String::new(),

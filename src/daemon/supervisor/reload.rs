@@ -4,7 +4,10 @@ use super::{
     super::{channel::Order, child::Child, notify},
     Supervisor,
 };
-use crate::config::{self, Budget, table::Reload};
+use crate::{
+    config::{self, Budget, table::Reload},
+    stats::Ledger,
+};
 use std::{process::ExitCode, time::Duration};
 
 /// Between two accounts in the log, at debug.
@@ -93,7 +96,10 @@ impl Supervisor {
         self.tell_readiness();
         if now >= self.next_account {
             self.next_account = now + ACCOUNT;
-            self.ledger().to_text().lines().for_each(|line| self.log.debug(line));
+            let ledger = self.ledger();
+            ledger.to_text().lines().for_each(|line| self.log.debug(line));
+            losses(&ledger.since(&self.accounted)).iter().for_each(|line| self.log.warning(line));
+            self.accounted = ledger;
         }
         if let Some(interval) = notify::watchdog()
             && now >= self.next_feed
@@ -139,5 +145,36 @@ impl Supervisor {
             (false, false) => format!("captures from {active}; waits for {missing}"),
             (true, _) => format!("waits for {missing}"),
         }
+    }
+}
+
+/// What was lost because the sensor did not keep up, in words and with a cure.
+fn losses(since: &Ledger) -> Vec<String> {
+    let lost = [
+        (
+            since.kernel.dropped,
+            "packets: the ring was full; a larger capture_buffer_kbytes or more capture_threads help",
+        ),
+        (since.kernel.interface_dropped, "packets: the interface or its driver had no room; see ethtool -S"),
+        (since.output.dropped_transactions, "transactions: they could not be written, or not as fast as they came"),
+    ];
+    let lost = lost.into_iter().filter(|(count, _)| *count > 0);
+    lost.map(|(count, what)| format!("in the last minute dropped {count} {what}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_dropped_is_said_and_only_that() {
+        let mut since = Ledger::default();
+        assert!(losses(&since).is_empty());
+        since.kernel.dropped = 7;
+        since.output.dropped_transactions = 3;
+        let lines = losses(&since);
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].starts_with("in the last minute dropped 7 packets: the ring was full"), "{lines:?}");
+        assert!(lines[1].starts_with("in the last minute dropped 3 transactions"), "{lines:?}");
     }
 }
