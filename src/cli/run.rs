@@ -3,18 +3,19 @@
 use crate::{
     config::{self, Settings},
     daemon::{
-        self, Log, Role, Source, Supervisor, Synchronised, cgroup,
+        self, Log, Role, Signals, Source, Supervisor, Synchronised, cgroup,
         directories::{self, STAGES},
         log,
         pidfile::PidFile,
         privileges, users,
     },
+    escape::escaped,
     spool,
 };
 use clap::Args;
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 use std::{
-    fs::File,
+    fs::{File, TryLockError},
     io::{self, Read, Write},
     path::PathBuf,
     process::{Command, ExitCode, Stdio},
@@ -105,6 +106,9 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
             return Ok(ExitCode::from(SETTINGS));
         }
     };
+    // From here on a HUP is for the sensor, and no descriptor of who starts it for its children.
+    let signals = Signals::for_supervisor()?;
+    daemon::keep_descriptors();
     let mut log = new_log(&settings, true);
     if args.background {
         // The log has its own descriptor of it. Children would hold this one, and whoever reads what --daemon says would
@@ -116,6 +120,13 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
         log.error(&message);
         return Ok(ExitCode::from(SETTINGS));
     }
+    let _lock = match lock_spool(&settings) {
+        Ok(lock) => lock,
+        Err(message) => {
+            log.error(&message);
+            return Ok(ExitCode::from(FAILED));
+        }
+    };
     let mut pidfile = match args.pidfile.as_deref().map(PidFile::lock).transpose() {
         Ok(pidfile) => pidfile,
         Err(error) => {
@@ -142,7 +153,7 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
     let host = spool::host_name(settings.host_name.as_deref());
     let source = Source { file: args.config.clone(), sets: args.set.clone() };
     let on_ready = args.background.then(|| Box::new(let_go) as Box<dyn FnOnce()>);
-    Ok(Supervisor::new(source, settings, host, log, on_ready)?.run())
+    Ok(Supervisor::new(source, settings, host, log, signals, on_ready).run())
 }
 
 fn new_log(settings: &Settings, stderr: bool) -> Log {
@@ -159,6 +170,17 @@ fn make_spool(settings: &Settings) -> Result<(), String> {
     let owner = users::of_capture(settings).map_err(|error| error.to_string())?;
     users::of_upload(settings).map_err(|error| error.to_string())?;
     directories::make_spool(&settings.spool_dir, &settings.channel, &STAGES, &owner).map_err(|error| error.to_string())
+}
+
+/// One sensor for each channel of a spool: two would collect everything twice. Held as long as the process lives.
+fn lock_spool(settings: &Settings) -> Result<File, String> {
+    let path = settings.spool_dir.join("new").join(&settings.channel);
+    let lock = File::open(&path).map_err(|error| format!("cannot open {}: {error}", escaped(&path)))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(format!("already running: another sensor writes to {}", escaped(&path))),
+        Err(TryLockError::Error(error)) => Err(format!("cannot lock {}: {error}", escaped(&path))),
+    }
 }
 
 /// Tells who started it that it is ready, and lets go of the terminal.

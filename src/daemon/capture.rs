@@ -15,7 +15,7 @@ use crate::{
     capture::live::{self, Filter, Live, OpenError, OpenFault, Options, Ring},
     config::{Budget, Interface, LogLevel, Settings},
     spool::{self, Event, Policy},
-    time::{Clock, Timestamp},
+    time::Clock,
     track::{Limits, Rules, Tracker},
 };
 use std::{
@@ -39,8 +39,12 @@ pub fn run(mut post: Post, start: Start) -> bool {
             capture.attend(post);
             true
         }
-        Err(Hopeless { message, is_settings }) => {
-            post.send(&Report::Hopeless(message, is_settings));
+        Err(Hopeless { message, is_settings, is_final }) => {
+            let report = match is_final {
+                true => Report::Hopeless(message, is_settings),
+                false => Report::Log(LogLevel::Error, message),
+            };
+            post.send(&report);
             post.close();
             false
         }
@@ -51,10 +55,12 @@ pub fn run(mut post: Post, start: Start) -> bool {
 struct Hopeless {
     message: String,
     is_settings: bool,
+    /// Another try would end in the same way.
+    is_final: bool,
 }
 
 fn hopeless(message: impl ToString) -> Hopeless {
-    Hopeless { message: message.to_string(), is_settings: false }
+    Hopeless { message: message.to_string(), is_settings: false, is_final: true }
 }
 
 /// A child that captures, seen from its control thread.
@@ -70,10 +76,13 @@ struct Capture {
 /// Everything up to the first packet: what needs privileges first, then giving them up, then the rest.
 fn begin(post: &mut Post, start: Start) -> Result<Capture, Hopeless> {
     let settings = Settings::from_text(&start.settings).map_err(hopeless)?;
-    let user =
-        users::of_capture(&settings).map_err(|error| Hopeless { message: error.to_string(), is_settings: true })?;
+    let user = users::of_capture(&settings).map_err(|error| Hopeless {
+        message: error.to_string(),
+        is_settings: true,
+        is_final: true,
+    })?;
     let threads = settings.capture_threads;
-    let page = io::stdout().as_fd().try_clone_to_owned().and_then(|descriptor| Page::from_fd(descriptor, threads + 1));
+    let page = Page::of_this_process(threads + 1);
     let page = page.map_err(|error| hopeless(format!("cannot map the page of counters: {error}")))?;
     let wanted = settings.interfaces.iter().filter(|interface| start.interfaces.contains(&interface.name));
     let (interfaces, rings) = open(post, wanted.cloned().collect(), &settings)?;
@@ -108,9 +117,10 @@ fn begin(post: &mut Post, start: Start) -> Result<Capture, Hopeless> {
     };
     // Their tables take a while to be made; what is captured meanwhile waits in the rings.
     let trackers: Vec<Tracker> = (0..threads).map(tracker).collect();
-    let since = clock.wall() + if start.takes_over { AHEAD } else { Duration::ZERO };
+    let ready = clock.wall() + if start.takes_over { AHEAD } else { Duration::ZERO };
+    let cut = start.since.unwrap_or_default();
     // Until the rings of several threads share an interface, each has all packets.
-    let is_shared = start.takes_over || threads > 1;
+    let since = if start.takes_over || threads > 1 { ready.max(cut) } else { cut };
     let control = Arc::new(Control::new(settings.clone()));
     let mut handles = Vec::new();
     for (((rings, tracker), feeder), slot) in rings.into_iter().zip(trackers).zip(feeders).zip(page.slots()) {
@@ -121,16 +131,17 @@ fn begin(post: &mut Post, start: Start) -> Result<Capture, Hopeless> {
             timeline: Timeline::new(clock),
             slot,
             control: control.clone(),
-            since: if is_shared { since } else { Timestamp::default() },
+            since,
             budget,
             interfaces: interfaces.clone(),
+            disorder: (0, Duration::ZERO),
             reports: reporter.clone(),
         };
         let thread = thread::Builder::new().name("capture".to_owned()).spawn(move || follower.run());
         handles.push(thread.map_err(|error| hopeless(format!("cannot start a thread: {error}")))?);
     }
     let slot = page.slot(threads).ok_or_else(|| hopeless("the page of counters is too small"))?;
-    post.send(&Report::Ready(since, interfaces));
+    post.send(&Report::Ready(ready, interfaces));
     Ok(Capture { control, threads: handles, output, slot, reports })
 }
 
@@ -161,7 +172,7 @@ fn open(
                 interfaces.remove(failed);
                 post.send(&Report::InterfaceLost(error.interface.clone(), error.to_string()));
                 if interfaces.is_empty() {
-                    return Err(hopeless("no interface could be opened"));
+                    return Err(Hopeless { is_final: false, ..hopeless("no interface could be opened") });
                 }
             }
         }

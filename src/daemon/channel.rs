@@ -15,8 +15,8 @@ use std::{
 
 /// Log lines of a child that nobody has read. More is not kept: a stopped supervisor must not fill its children.
 const UNREAD_MAX: usize = 1 << 20;
-/// Longest message: settings with a few million names. Longer ones are no messages.
-const MESSAGE_MAX: usize = 256 << 20;
+/// What is read of the other end before its messages are looked at: one that talks without pause gets its turn, no more.
+const READ_MAX: usize = 1 << 20;
 const LENGTH_LEN: usize = 4;
 
 /// What the supervisor tells a child.
@@ -45,6 +45,8 @@ pub struct Start {
     pub offset: u64,
     /// Another child captures still, and will until this one is ready.
     pub takes_over: bool,
+    /// Another child has the packets up to there, and is leaving.
+    pub since: Option<Timestamp>,
 }
 
 /// What a child tells the supervisor.
@@ -69,6 +71,9 @@ pub enum Report {
 pub trait Message: Sized {
     /// What it is, and its text.
     fn encode(&self) -> (u8, String);
+    /// Longest one; what is longer is none.
+    const MAX: usize;
+
     /// `None` if it cannot be one.
     fn decode(kind: u8, text: &str) -> Option<Self>;
 
@@ -79,10 +84,15 @@ pub trait Message: Sized {
 }
 
 impl Message for Order {
+    /// Settings with a few million names.
+    const MAX: usize = 256 << 20;
+
     fn encode(&self) -> (u8, String) {
         match self {
-            Order::Start(Start { settings, interfaces, host, offset, takes_over }) => {
-                (b'S', format!("{}\n{host}\n{offset}\n{takes_over}\n{settings}", interfaces.join(",")))
+            Order::Start(Start { settings, interfaces, host, offset, takes_over, since }) => {
+                let since = since.map_or(0, Timestamp::as_nanos);
+                let interfaces = interfaces.join(",");
+                (b'S', format!("{interfaces}\n{host}\n{offset}\n{takes_over}\n{since}\n{settings}"))
             }
             Order::Settings(text) => (b'C', text.clone()),
             Order::Look => (b'N', String::new()),
@@ -93,15 +103,17 @@ impl Message for Order {
     fn decode(kind: u8, text: &str) -> Option<Order> {
         Some(match kind {
             b'S' => {
-                let mut lines = text.splitn(5, '\n');
+                let mut lines = text.splitn(6, '\n');
                 let mut line = || lines.next();
-                let (interfaces, host, offset, takes_over, settings) = (line()?, line()?, line()?, line()?, line()?);
+                let (interfaces, host, offset, takes_over) = (line()?, line()?, line()?, line()?);
+                let (since, settings) = (line()?.parse().ok()?, line()?);
                 Order::Start(Start {
                     settings: settings.to_owned(),
                     interfaces: list(interfaces),
                     host: host.to_owned(),
                     offset: offset.parse().ok()?,
                     takes_over: takes_over.parse().ok()?,
+                    since: Some(Timestamp::from_nanos(since)).filter(|since| since.as_nanos() > 0),
                 })
             }
             b'C' => Order::Settings(text.to_owned()),
@@ -114,6 +126,8 @@ impl Message for Order {
 }
 
 impl Message for Report {
+    const MAX: usize = 1 << 16;
+
     fn encode(&self) -> (u8, String) {
         match self {
             Report::Log(level, line) => (letter(*level), line.clone()),
@@ -211,10 +225,10 @@ impl Channel {
     }
 
     /// Sends a message, now or later. When too much waits, log lines are dropped.
-    pub fn send(&mut self, message: &impl Message) {
+    pub fn send<M: Message>(&mut self, message: &M) {
         let (kind, text) = message.encode();
         let len = 1 + text.len();
-        if message.is_dispensable() && self.outgoing.len() + len > UNREAD_MAX || len > MESSAGE_MAX {
+        if message.is_dispensable() && self.outgoing.len() + len > UNREAD_MAX || len > M::MAX {
             self.dropped += 1;
             return;
         }
@@ -236,13 +250,17 @@ impl Channel {
         }
     }
 
-    /// All messages that have come.
+    /// The messages that have come; there may be more, if there are any.
     pub fn receive<M: Message>(&mut self) -> Vec<M> {
         let mut buffer = [0; 1 << 16];
-        while self.is_open {
+        let mut read = 0;
+        while self.is_open && read < READ_MAX {
             match self.stream.read(&mut buffer) {
                 Ok(0) => self.is_open = false,
-                Ok(len) => self.incoming.extend(&buffer[..len]),
+                Ok(len) => {
+                    read += len;
+                    self.incoming.extend(&buffer[..len]);
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => (),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => self.is_open = false,
@@ -253,7 +271,7 @@ impl Channel {
         while let Some((len, rest)) = self.incoming.get(taken..).and_then(|rest| rest.split_first_chunk::<LENGTH_LEN>())
         {
             let len = u32::from_be_bytes(*len) as usize;
-            if len == 0 || len > MESSAGE_MAX {
+            if len == 0 || len > M::MAX {
                 self.is_open = false; // whoever sends this is not the program we started
                 break;
             }
@@ -284,9 +302,10 @@ mod tests {
             host: "ns.example.net".into(),
             offset: 17,
             takes_over: true,
+            since: None,
         };
-        let alone = Start { interfaces: vec![], takes_over: false, ..start.clone() };
         let cut = Timestamp::from_nanos(u64::MAX);
+        let alone = Start { interfaces: vec![], takes_over: false, since: Some(cut), ..start.clone() };
         let orders = [
             Order::Start(start),
             Order::Start(alone),

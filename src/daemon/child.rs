@@ -14,6 +14,11 @@ use std::{
     time::Duration,
 };
 
+/// A capture thread turns ten times a second; one that has not for so long hangs.
+const CAPTURE_HANGS: Duration = Duration::from_secs(30);
+/// The upload child turns every ten seconds, and may wait for a slow disk.
+const UPLOAD_HANGS: Duration = Duration::from_secs(300);
+
 /// What a child is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Role {
@@ -49,8 +54,8 @@ pub struct Child {
     role: Role,
     process: std::process::Child,
     channel: Channel,
-    /// Its counters; of a capture child.
-    page: Option<Page>,
+    /// Its counters, and how often its threads have turned.
+    page: Page,
     /// When it was started.
     started: Duration,
     /// Whether it has said that it is.
@@ -59,6 +64,8 @@ pub struct Child {
     leave_by: Option<Duration>,
     /// When it was last to be killed.
     killed: Option<Duration>,
+    /// Since when it does not listen.
+    deaf: Option<Duration>,
     /// How often its threads had turned when one of them last did, and when that was.
     turns: (Vec<u64>, Duration),
 }
@@ -70,13 +77,8 @@ impl Child {
         let mut command = Command::new(program()?);
         command.arg0(format!("sie-dns-sensor: {}", role.name())).args(["run", "--child", role.name()]);
         // Its own process group: what a terminal sends is for the supervisor.
-        command.env_clear().current_dir("/").process_group(0).stdin(Stdio::from(theirs)).stdout(Stdio::null());
-        let mut page = None;
-        if role == Role::Capture {
-            let (ours, theirs) = Page::create(slots)?;
-            command.stdout(Stdio::from(theirs));
-            page = Some(ours);
-        }
+        let (page, shared) = Page::create(slots)?;
+        command.env_clear().current_dir("/").process_group(0).stdin(Stdio::from(theirs)).stdout(Stdio::from(shared));
         let process = command.spawn()?;
         channel.send(&Order::Start(start));
         Ok(Child {
@@ -87,6 +89,7 @@ impl Child {
             started: now,
             is_ready: false,
             leave_by: None,
+            deaf: None,
             killed: None,
             turns: (Vec::new(), now),
         })
@@ -136,7 +139,7 @@ impl Child {
 
     /// Its counters as they stand.
     pub fn ledger(&self) -> Ledger {
-        self.page.as_ref().map(Page::ledger).unwrap_or_default()
+        self.page.ledger()
     }
 
     /// How it ended, if it has.
@@ -148,11 +151,17 @@ impl Child {
     /// Whether it is overdue: it was told to leave and has not, or it has not become ready, or one of its threads has not
     /// turned, for so long. One that was killed is as long not overdue again: it may wait for a disk, or not be ours to
     /// kill.
-    pub fn hangs(&mut self, now: Duration, limit: Duration) -> bool {
+    pub fn hangs(&mut self, now: Duration) -> bool {
+        let limit = match self.role {
+            Role::Capture => CAPTURE_HANGS,
+            Role::Upload => UPLOAD_HANGS,
+        };
         if self.killed.is_some_and(|at| now.saturating_sub(at) <= limit) {
             return false;
         }
-        self.leave_by.is_some_and(|by| now > by) || self.silence(now) > limit
+        // What closes its end and lives on is not the program we started, or not in its right mind.
+        let is_deaf = !self.channel.is_open() && now.saturating_sub(*self.deaf.get_or_insert(now)) > limit;
+        is_deaf || self.leave_by.is_some_and(|by| now > by) || self.silence(now) > limit
     }
 
     /// How long at least one of its threads has not turned, or how long it takes to become ready.
@@ -160,8 +169,7 @@ impl Child {
         if !self.is_ready {
             return self.age(now);
         }
-        let Some(page) = &self.page else { return Duration::ZERO };
-        let turns: Vec<u64> = page.turns().collect();
+        let turns: Vec<u64> = self.page.turns().collect();
         let (before, _) = &self.turns;
         if before.len() != turns.len() || before.iter().zip(&turns).all(|(before, now)| before != now) {
             self.turns = (turns, now);
@@ -196,23 +204,25 @@ mod tests {
 
     #[test]
     fn what_does_not_end_when_it_is_killed_hangs_again_only_after_a_while() {
-        let (secs, limit) = (Duration::from_secs, Duration::from_secs(30));
+        let secs = Duration::from_secs;
+        let (channel, _theirs) = Channel::pair().unwrap();
         let mut child = Child {
-            role: Role::Upload,
+            role: Role::Capture,
             process: Command::new("true").spawn().unwrap(),
-            channel: Channel::pair().unwrap().0,
-            page: None,
+            channel,
+            page: Page::create(1).unwrap().0,
             started: secs(0),
             is_ready: true,
             leave_by: Some(secs(15)),
+            deaf: None,
             killed: None,
             turns: (Vec::new(), secs(0)),
         };
-        assert!(!child.hangs(secs(15), limit));
-        assert!(child.hangs(secs(16), limit));
+        assert!(!child.hangs(secs(15)));
+        assert!(child.hangs(secs(16)));
         let _ = child.kill(secs(16));
-        assert!(!child.hangs(secs(46), limit));
-        assert!(child.hangs(secs(47), limit));
+        assert!(!child.hangs(secs(46)));
+        assert!(child.hangs(secs(47)));
         child.process.wait().unwrap();
     }
 }

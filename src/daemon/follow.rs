@@ -36,6 +36,8 @@ const DISORDER: Duration = Duration::from_millis(10);
 /// How far ahead a process puts the time from which on it has the packets: the one before it must know it by then, or both
 /// would have what comes between. It looks twice in 150 ms; what is left is for busy hosts.
 pub const AHEAD: Duration = Duration::from_secs(1);
+/// Between two lines about the same.
+const TELL: Duration = Duration::from_secs(60);
 /// Between two questions to the kernel for what it dropped.
 const STATISTICS: Duration = Duration::from_secs(1);
 
@@ -102,6 +104,8 @@ pub struct Follower<C> {
     pub budget: Budget,
     /// Its interfaces, in the order of its rings.
     pub interfaces: Vec<String>,
+    /// Frames that left out of order when that was last told, and when it may be told again.
+    pub disorder: (u64, Duration),
     /// Where it says what is wrong.
     pub reports: Sender<Report>,
 }
@@ -123,6 +127,7 @@ impl<C: Clock> Follower<C> {
             if monotonic >= next_statistics {
                 next_statistics = monotonic + STATISTICS;
                 add(&mut kernel, &self.live.statistics());
+                self.tell_disorder(monotonic);
             }
             self.publish(&kernel);
             if self.control.generation.load(Ordering::Acquire) != generation {
@@ -172,6 +177,20 @@ impl<C: Clock> Follower<C> {
         self.feeder.turn(|| Ledger { kernel: kernel.clone(), ..tracker.ledger() });
         self.slot.publish(&Ledger { kernel: kernel.clone(), ..tracker.ledger() });
         self.slot.turn();
+    }
+
+    /// Frames of several interfaces that could not wait for each other; once a minute.
+    fn tell_disorder(&mut self, now: Duration) {
+        let early = self.live.released_early();
+        if early > self.disorder.0 && now >= self.disorder.1 {
+            let count = early - self.disorder.0;
+            let line = format!(
+                "{count} packets were followed out of order: interfaces are read unevenly, or the memory for waiting is too \
+                 small (memory_ulimit_kbytes)"
+            );
+            self.report(Report::Log(LogLevel::Warning, line));
+            self.disorder = (early, now + TELL);
+        }
     }
 
     fn report(&self, report: Report) {
@@ -287,6 +306,7 @@ mod tests {
             since,
             budget,
             interfaces: Vec::new(),
+            disorder: (0, Duration::ZERO),
             reports: mpsc::channel().0,
         };
         (follower, output)

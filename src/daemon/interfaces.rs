@@ -114,10 +114,19 @@ impl Interfaces {
         (went, came)
     }
 
-    /// Those that are lost and may be tried again, if `is_there` says so.
+    /// Those that are lost and may be tried again, or are new, if `is_there` says so.
     pub fn to_try(&self, now: Duration, is_there: impl Fn(&str) -> bool) -> Vec<String> {
-        let due = |known: &&Known| matches!(known.state, State::Lost { retry, .. } if retry <= now);
-        self.names(|known| due(&known) && is_there(&known.name))
+        let due = |known: &Known| match known.state {
+            State::New => true,
+            State::Captured => false,
+            State::Lost { retry, .. } => retry <= now,
+        };
+        self.names(|known| due(known) && is_there(&known.name))
+    }
+
+    /// Those of which nothing is known yet.
+    pub fn untried(&self) -> Vec<String> {
+        self.names(|known| known.state == State::New)
     }
 
     /// Those that are captured from under a name that is another interface's now, or nobody's.
@@ -243,6 +252,15 @@ mod tests {
         interfaces.all_lost(secs(5));
         assert_eq!(interfaces.to_open(secs(5), |_| true), ["a", "b"]);
         assert_eq!(interfaces.gaps(secs(6)), Gaps { count: 2, milliseconds: 2000 });
+    }
+
+    #[test]
+    fn a_new_one_that_was_not_opened_with_the_others_is_tried() {
+        let mut interfaces = interfaces();
+        interfaces.rename(["a".to_owned(), "c".to_owned()], secs(3));
+        assert_eq!(interfaces.untried(), ["c"]);
+        assert!(interfaces.to_try(secs(3), |_| false).is_empty());
+        assert_eq!(interfaces.to_try(secs(3), |_| true), ["c"]);
     }
 
     #[test]

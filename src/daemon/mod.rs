@@ -31,10 +31,17 @@ pub mod users;
 pub use child::Role;
 pub use clock::SystemClock;
 pub use log::Log;
+pub use signals::Signals;
 pub use supervisor::{Source, Supervisor};
 pub use synchronised::{Synchronised, synchronised};
 
 use post::Post;
+
+/// What descriptors this process was given, beside the first three, its children do not get.
+pub fn keep_descriptors() {
+    #[cfg(target_os = "linux")]
+    crate::sys::descriptors::close_on_exec();
+}
 
 /// A child process, as [`Supervisor`] starts it. False if it could not do its work, which it has reported, or an error if
 /// there is nobody to report to.

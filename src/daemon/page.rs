@@ -6,7 +6,7 @@ use crate::{
 };
 use std::{
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering, fence},
@@ -42,6 +42,11 @@ impl Page {
     /// The page that the supervisor made with as many slots. The descriptor is not needed any more afterwards.
     pub fn from_fd(descriptor: OwnedFd, slots: usize) -> io::Result<Page> {
         Ok(Page { shared: Arc::new(Shared::map(&descriptor, numbers(slots)?)?) })
+    }
+
+    /// In a child: the page that its supervisor gave it as descriptor 1.
+    pub fn of_this_process(slots: usize) -> io::Result<Page> {
+        Page::from_fd(io::stdout().as_fd().try_clone_to_owned()?, slots)
     }
 
     /// One slot; none if there are fewer.

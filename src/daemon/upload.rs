@@ -4,6 +4,7 @@ use super::{
     SystemClock,
     channel::{Order, Report, Start},
     directories,
+    page::{Page, Slot},
     post::Post,
     privileges,
     sandbox::{self, Role},
@@ -30,10 +31,9 @@ const LAST: Duration = Duration::from_secs(5);
 
 /// The process. Its channel is descriptor 0.
 pub fn run(mut post: Post, start: Start) -> bool {
-    let sorter = begin(&mut post, &start);
-    match sorter {
-        Ok((sorter, stages)) => {
-            attend(sorter, &stages, post);
+    match begin(&mut post, &start) {
+        Ok(upload) => {
+            upload.attend(post);
             true
         }
         Err((message, is_settings)) => {
@@ -44,8 +44,18 @@ pub fn run(mut post: Post, start: Start) -> bool {
     }
 }
 
-/// What sorts, and the directories that it was let into.
-fn begin(post: &mut Post, start: &Start) -> Result<(Sorter, Vec<Stage>), (String, bool)> {
+/// A child that takes files on.
+struct Upload {
+    sorter: Sorter,
+    /// The directories that it was let into.
+    stages: Vec<Stage>,
+    /// Where it shows that it turns.
+    slot: Slot,
+}
+
+fn begin(post: &mut Post, start: &Start) -> Result<Upload, (String, bool)> {
+    let slot = Page::of_this_process(1).ok().and_then(|page| page.slot(0));
+    let slot = slot.ok_or_else(|| ("cannot map the page of counters".to_owned(), false))?;
     let settings = Settings::from_text(&start.settings).map_err(|problems| (problems.to_string(), false))?;
     let user = users::of_upload(&settings).map_err(|error| (error.to_string(), true))?;
     privileges::drop_to(&user).map_err(|error| (error.to_string(), false))?;
@@ -57,7 +67,8 @@ fn begin(post: &mut Post, start: &Start) -> Result<(Sorter, Vec<Stage>), (String
     let entered =
         sandbox::enter(&Role::Upload { stages: &stages, keys: &[] }).map_err(|error| (error.to_string(), false))?;
     post.confined("upload", &entered);
-    Ok((Sorter::new(&settings.spool_dir, &settings.channel, rules(&settings)), opened.unwrap_or_default()))
+    let sorter = Sorter::new(&settings.spool_dir, &settings.channel, rules(&settings));
+    Ok(Upload { sorter, stages: opened.unwrap_or_default(), slot })
 }
 
 /// A directory at its path. The sandbox holds on to what was there at the start.
@@ -92,44 +103,48 @@ fn rules(settings: &Settings) -> Rules {
     }
 }
 
-fn attend(mut sorter: Sorter, stages: &[Stage], mut post: Post) {
-    let clock = SystemClock::new();
-    post.send(&Report::Ready(clock.wall(), Vec::new()));
-    let mut next_look = Duration::ZERO;
-    let mut is_gone = false;
-    let mut leave_by = None;
-    loop {
-        let limit = if leave_by.is_some() { LAST } else { LOOK };
-        post.wait(next_look.saturating_sub(clock.monotonic()).min(limit));
-        let now = clock.monotonic();
-        let mut is_to_look = now >= next_look;
-        let mut is_to_leave =
-            post.is_to_leave() && (!post.is_supervised() || now >= *leave_by.get_or_insert(now + LAST));
-        for order in post.orders() {
-            match order {
-                Order::Look => is_to_look = true,
-                Order::Leave(_) => is_to_leave = true,
-                Order::Settings(text) => {
-                    is_to_look = true;
-                    match Settings::from_text(&text) {
-                        Ok(settings) => sorter.rules = rules(&settings),
-                        Err(problems) => post.send(&Report::Log(LogLevel::Error, problems.to_string())),
+impl Upload {
+    /// Takes files on until it is told to leave.
+    fn attend(mut self, mut post: Post) {
+        let clock = SystemClock::new();
+        post.send(&Report::Ready(clock.wall(), Vec::new()));
+        let mut next_look = Duration::ZERO;
+        let mut is_gone = false;
+        let mut leave_by = None;
+        loop {
+            let limit = if leave_by.is_some() { LAST } else { LOOK };
+            post.wait(next_look.saturating_sub(clock.monotonic()).min(limit));
+            self.slot.turn();
+            let now = clock.monotonic();
+            let mut is_to_look = now >= next_look;
+            let mut is_to_leave =
+                post.is_to_leave() && (!post.is_supervised() || now >= *leave_by.get_or_insert(now + LAST));
+            for order in post.orders() {
+                match order {
+                    Order::Look => is_to_look = true,
+                    Order::Leave(_) => is_to_leave = true,
+                    Order::Settings(text) => {
+                        is_to_look = true;
+                        match Settings::from_text(&text) {
+                            Ok(settings) => self.sorter.rules = rules(&settings),
+                            Err(problems) => post.send(&Report::Log(LogLevel::Error, problems.to_string())),
+                        }
                     }
+                    Order::Start(_) => {}
                 }
-                Order::Start(_) => {}
             }
-        }
-        if is_to_look && !is_gone && stages.iter().any(Stage::is_gone) {
-            is_gone = true;
-            post.send(&Report::DirectoryGone);
-        }
-        if is_to_look {
-            next_look = clock.monotonic() + LOOK;
-            let (_, notes) = sorter.scan(clock.wall());
-            notes.iter().for_each(|note| post.send(&Report::Log(level(note), note.to_string())));
-        }
-        if is_to_leave {
-            return post.close();
+            if is_to_look && !is_gone && self.stages.iter().any(Stage::is_gone) {
+                is_gone = true;
+                post.send(&Report::DirectoryGone);
+            }
+            if is_to_look {
+                next_look = clock.monotonic() + LOOK;
+                let (_, notes) = self.sorter.scan(clock.wall());
+                notes.iter().for_each(|note| post.send(&Report::Log(level(note), note.to_string())));
+            }
+            if is_to_leave {
+                return post.close();
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What the operating system offers and no crate wraps safely. All `unsafe` is below here.
 #![allow(unsafe_code)]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod descriptors;
 #[cfg(target_os = "freebsd")]
 pub(crate) mod freebsd;
 #[cfg(target_os = "linux")]

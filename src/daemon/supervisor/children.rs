@@ -24,7 +24,7 @@ impl Supervisor {
     pub(super) fn miss_interfaces(&mut self) {
         let now = self.now();
         let up = network::interfaces();
-        for name in self.interfaces.missing() {
+        for name in self.interfaces.untried() {
             if !up.is_up(&name) {
                 self.interface_lost(&name, up.why_not(&name), now);
             }
@@ -44,7 +44,7 @@ impl Supervisor {
         }
         if self.upload.is_none() && self.upload_start.not_before <= now {
             let start = self.start_order(Vec::new(), false);
-            self.upload = self.started(Child::start(Role::Upload, start, 0, now), Role::Upload);
+            self.upload = self.started(Child::start(Role::Upload, start, 1, now), Role::Upload);
         }
         let up = network::interfaces();
         self.watch_interfaces(&up, now);
@@ -88,7 +88,10 @@ impl Supervisor {
 
     pub(super) fn start_order(&self, interfaces: Vec<String>, takes_over: bool) -> Start {
         let settings = self.settings.to_text();
-        Start { settings, interfaces, host: self.host.clone(), offset: self.seed, takes_over }
+        // The child before the last may have packets still that the last one, which is gone, was to leave to it.
+        let is_cut = self.leaving.iter().any(|child| child.role() == Role::Capture);
+        let since = self.cut.filter(|_| is_cut);
+        Start { settings, interfaces, host: self.host.clone(), offset: self.seed, takes_over, since }
     }
 
     /// A page has a slot for each capture thread and one for the writers.
@@ -185,6 +188,7 @@ impl Supervisor {
         if is_successor {
             let Some(successor) = self.successor.take() else { return };
             if let Some(mut old) = self.capture.replace(successor) {
+                self.cut = Some(since);
                 old.leave(Order::Leave(Some(since)), now, LEAVE);
                 self.leaving.push(old);
             }

@@ -44,8 +44,12 @@ impl Supervisor {
 
     fn child_ended(&mut self, mut child: Child, status: ExitStatus) {
         let now = self.now();
-        for report in child.reports() {
-            self.heed_last(report);
+        loop {
+            let reports = child.reports();
+            if reports.is_empty() {
+                break;
+            }
+            reports.into_iter().for_each(|report| self.heed_last(report));
         }
         let (name, pid) = (child.role().name(), child.pid());
         let mut ledger = child.ledger();
@@ -58,12 +62,16 @@ impl Supervisor {
         let mut lost = String::new();
         if was_killed && child.role() == Role::Capture {
             ledger.killed();
-            lost = format!(
-                "; lost with it: {} transactions not in a file yet, {} queries waiting",
-                ledger.output.lost_transactions, ledger.queries.lost
-            );
+            let (transactions, queries) = (ledger.output.lost_transactions, ledger.queries.lost);
+            if transactions + queries > 0 {
+                lost =
+                    format!("; lost with it: {transactions} transactions not in a file yet, {queries} queries waiting");
+            }
         }
         self.past.add(&ledger);
+        if !child.is_ready && self.stops.is_some() {
+            return self.log.debug(&format!("the {name} process, {pid}, ended: {ending}")); // it has said why
+        }
         if child.is_leaving() || self.stops.is_some() {
             return self.log.error(&format!("the {name} process, {pid}, did not leave in order: {ending}{lost}"));
         }
@@ -111,7 +119,7 @@ impl Supervisor {
     pub(super) fn kill_what_hangs(&mut self) {
         let now = self.now();
         let all = self.capture.iter_mut().chain(&mut self.successor).chain(&mut self.upload).chain(&mut self.leaving);
-        for child in all.filter_map(|child| child.hangs(now, super::HANG).then_some(child)) {
+        for child in all.filter_map(|child| child.hangs(now).then_some(child)) {
             let line = format!("the {} process, {}, hangs: it is killed", child.role().name(), child.pid());
             self.log.error(&line);
             if let Err(error) = child.kill(now) {

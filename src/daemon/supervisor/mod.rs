@@ -10,7 +10,11 @@ mod reload;
 use super::{
     SystemClock, backoff::Backoff, child::Child, interfaces::Interfaces, log::Log, signals::Signals, timeline::Timeline,
 };
-use crate::{config::Settings, stats::Ledger, time::Clock};
+use crate::{
+    config::Settings,
+    stats::Ledger,
+    time::{Clock, Timestamp},
+};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::{os::fd::AsFd, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -18,8 +22,6 @@ use std::{os::fd::AsFd, path::PathBuf, process::ExitCode, time::Duration};
 const TICK: Duration = Duration::from_millis(500);
 /// A child that was told to leave and is there so much later is killed. It takes two seconds when all is well.
 const LEAVE: Duration = Duration::from_secs(15);
-/// A capture thread that has not turned for so long hangs; it turns ten times a second.
-const HANG: Duration = Duration::from_secs(30);
 
 /// What keeps running while settings change.
 pub struct Supervisor {
@@ -36,6 +38,8 @@ pub struct Supervisor {
     capture: Option<Child>,
     /// Its successor, not ready yet.
     successor: Option<Child>,
+    /// Where its predecessor's packets end.
+    cut: Option<Timestamp>,
     /// Those that were told to leave.
     leaving: Vec<Child>,
     upload: Option<Child>,
@@ -88,14 +92,15 @@ impl Supervisor {
         settings: Settings,
         host: String,
         log: Log,
+        signals: Signals,
         on_ready: Option<Box<dyn FnOnce()>>,
-    ) -> std::io::Result<Supervisor> {
+    ) -> Supervisor {
         let clock = SystemClock::new();
         let seed = clock.wall().as_nanos() ^ u64::from(std::process::id()).rotate_left(32);
         let names = settings.interfaces.iter().map(|interface| interface.name.clone());
-        Ok(Supervisor {
+        Supervisor {
             log,
-            signals: Signals::for_supervisor()?,
+            signals,
             clock,
             timeline: Timeline::new(clock),
             source,
@@ -105,6 +110,7 @@ impl Supervisor {
             settings,
             capture: None,
             successor: None,
+            cut: None,
             leaving: Vec::new(),
             upload: None,
             capture_start: Again::default(),
@@ -120,7 +126,7 @@ impl Supervisor {
             next_feed: Duration::ZERO,
             status: String::new(),
             on_ready,
-        })
+        }
     }
 
     /// Runs until it is told to leave, or cannot begin.
