@@ -120,17 +120,17 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
         log.error(&message);
         return Ok(ExitCode::from(SETTINGS));
     }
-    let _lock = match lock_spool(&settings) {
-        Ok(lock) => lock,
-        Err(message) => {
-            log.error(&message);
-            return Ok(ExitCode::from(FAILED));
-        }
-    };
     let mut pidfile = match args.pidfile.as_deref().map(PidFile::lock).transpose() {
         Ok(pidfile) => pidfile,
         Err(error) => {
             log.error(&error.to_string());
+            return Ok(ExitCode::from(FAILED));
+        }
+    };
+    let _lock = match lock_spool(&settings) {
+        Ok(lock) => lock,
+        Err(message) => {
+            log.error(&message);
             return Ok(ExitCode::from(FAILED));
         }
     };

@@ -57,6 +57,17 @@ fn it_returns_when_it_is_ready_and_the_pid_file_is_held_until_it_ends() {
 }
 
 #[test]
+fn a_second_sensor_on_the_same_spool_is_refused() {
+    let Some(world) = World::new() else { return };
+    assert!(start(&world).status.success());
+    let second = world.run(&["--foreground"]).output().unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(2), "{said}");
+    assert!(said.contains("already running: another sensor writes to ") && said.contains("/new/ch202"), "{said}");
+    kill(Pid::from_raw(pid(&world)), Signal::SIGTERM).unwrap();
+}
+
+#[test]
 fn it_returns_the_exit_code_of_a_sensor_that_cannot_begin() {
     let Some(world) = World::new() else { return };
     world.configure(&[("rotate_seconds", "60s"), ("compress", "13")]);
