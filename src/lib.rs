@@ -39,5 +39,6 @@ pub mod stats;
 mod sys;
 pub mod time;
 pub mod track;
+pub mod upload;
 
 pub use cli::main;

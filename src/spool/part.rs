@@ -134,15 +134,15 @@ pub(super) fn is_at(file: &File, directory: &Directory, name: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::{env, path::PathBuf, process, thread};
 
     /// A directory that goes when the test does.
-    pub(in crate::spool) struct Scratch(pub(in crate::spool) PathBuf);
+    pub(crate) struct Scratch(pub(crate) PathBuf);
 
     impl Scratch {
-        pub(in crate::spool) fn new() -> Scratch {
+        pub(crate) fn new() -> Scratch {
             let test = thread::current().name().unwrap_or_default().replace(':', "-");
             let path = env::temp_dir().join(format!("sie-spool-{}-{test}", process::id()));
             let _ = fs::remove_dir_all(&path);
@@ -155,7 +155,7 @@ pub(super) mod tests {
         }
 
         /// Names in it, sorted.
-        pub(in crate::spool) fn names(&self) -> Vec<String> {
+        pub(crate) fn names(&self) -> Vec<String> {
             let entries = fs::read_dir(&self.0).unwrap();
             let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
             names.sort();
