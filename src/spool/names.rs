@@ -45,12 +45,12 @@ pub(super) fn of_part(name: &str) -> Option<(&str, Timestamp)> {
 }
 
 /// Host and time of a published file, if `name` is a published file's.
-pub(super) fn of_published(name: &str) -> Option<(&str, Timestamp)> {
+pub(crate) fn of_published(name: &str) -> Option<(&str, Timestamp)> {
     of_stem(name.strip_suffix(PUBLISHED)?)
 }
 
 /// Whether a published name is one that we could have made: nothing in it that means something to a shell or a terminal.
-pub(super) fn is_plain(name: &str) -> bool {
+pub(crate) fn is_plain(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     name.ends_with(PUBLISHED) && !name.starts_with(['.', '-']) && name.bytes().all(allowed)
 }

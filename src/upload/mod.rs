@@ -12,9 +12,11 @@
 //! A transport is given open files and an [`Attendant`], tells it what the far end has confirmed, and removes nothing
 //! itself. Nothing waits without a limit: each wait asks the attendant once a second at least whether to go on.
 
+pub mod backlog;
 mod outgoing;
 mod pipe;
 
+pub use backlog::Backlog;
 pub use outgoing::Outgoing;
 pub use pipe::{Ending, Pipe};
 
