@@ -79,11 +79,11 @@ impl Outgoing {
 
     /// Removes it here, if what has its name is still what was opened; whether it was. What is gone already is well gone.
     pub fn remove(&self) -> io::Result<bool> {
-        match fs::symlink_metadata(&self.path) {
-            Ok(now) if Identity::new(&now) == self.is => fs::remove_file(&self.path).map(|()| true),
-            Ok(_) => Ok(false),
+        let is_the_same = fs::symlink_metadata(&self.path).map(|now| Identity::new(&now) == self.is);
+        match is_the_same.and_then(|same| if same { fs::remove_file(&self.path).map(|()| true) } else { Ok(false) }) {
+            // Perhaps between the two: whoever trims the spool was faster.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-            Err(error) => Err(error),
+            result => result,
         }
     }
 }
