@@ -13,12 +13,16 @@
 //! itself. Nothing waits without a limit: each wait asks the attendant once a second at least whether to go on.
 
 pub mod backlog;
+pub mod lock;
 mod outgoing;
 mod pipe;
+pub mod state;
 
 pub use backlog::Backlog;
+pub use lock::{Lock, LockError};
 pub use outgoing::Outgoing;
 pub use pipe::{Ending, Pipe};
+pub use state::{FailedFile, State};
 
 use crate::escape::Escaped;
 use std::{
