@@ -76,6 +76,8 @@ impl<C: Clock, E: FnMut(Event)> Keeper<C, E> {
             }
         }
         self.close();
+        // What a process left that was killed while it handed over to this one must not wait for the next start.
+        self.recover();
         self.look();
     }
 

@@ -158,7 +158,8 @@ impl Trial<'_> {
         }
         if self.random.below(8) == 0 {
             self.terminate();
-            self.life = Life::new(self.world, self.load, self.published.transactions(), true);
+            let is_clean = self.world.parts().is_empty();
+            self.life = Life::new(self.world, self.load, self.published.transactions(), is_clean);
         }
     }
 
@@ -265,8 +266,9 @@ impl Trial<'_> {
         let (written, lost) = (account.count("written"), account.count("written.lost transactions"));
         let words = format!("{files} in files; {account:?}");
         // What was written is there. What is there beside it was appended to a part file, which the next process
-        // published, before the killed one had counted it, or even the packets it came from.
-        assert!(files >= written, "{words}");
+        // published, before the killed one had counted it, or even the packets it came from. What was killed within
+        // milliseconds of the end may have left a part file, which the next life publishes.
+        assert!(files >= written || !self.world.parts().is_empty(), "{words}");
         if self.life.is_clean {
             let uncounted = self.rate * UNCOUNTED.as_millis() as u64 / 1000 * self.life.captures_killed;
             assert!(files <= written + lost + uncounted, "{words}");
