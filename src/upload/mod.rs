@@ -17,6 +17,7 @@ pub mod lock;
 mod outgoing;
 mod pipe;
 pub mod state;
+pub mod ssh;
 
 pub use backlog::Backlog;
 pub use lock::{Lock, LockError};
