@@ -40,5 +40,7 @@ mod sandbox;
 mod sensor;
 mod signals;
 mod spool;
+mod ssh;
+mod sshd;
 mod streams;
 mod synthetic;

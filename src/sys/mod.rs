@@ -15,3 +15,4 @@ pub(crate) mod time_status;
 
 pub(crate) mod host;
 pub(crate) mod priority;
+pub(crate) mod ssh;

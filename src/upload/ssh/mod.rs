@@ -1,6 +1,12 @@
-//! SSH to a server, by libssh2: who it is.
+//! SSH to a server, by libssh2: who it is, who we are, and a command there.
 
+mod exec;
+pub mod key;
 pub mod known_hosts;
+mod session;
+
+pub use exec::Exec;
+pub use session::{Account, Connection, KEEP_ALIVE};
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 

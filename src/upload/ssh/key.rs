@@ -1,0 +1,165 @@
+//! Our private key, judged before it is used.
+
+use super::fingerprint;
+use crate::escape::escaped;
+use nix::{fcntl::OFlag, unistd::geteuid};
+use openssl::{bn::BigNumRef, rsa::Rsa};
+use ssh_key::{private::PrivateKey as OpenSsh, public::KeyData};
+use std::{
+    fmt::{self, Debug, Formatter},
+    fs::{File, Metadata},
+    io::{self, Read},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::Path,
+};
+
+/// A key of 16384 bits RSA has 13 kB.
+const SIZE_MAX: u64 = 64 << 10;
+
+/// OpenSSH's servers take shorter ones only where they are told to, more and more of them.
+const RSA_BITS: u32 = 2048;
+
+/// A private key as its file has it.
+pub struct PrivateKey {
+    text: String,
+    public: Vec<u8>,
+    algorithm: String,
+    rsa_bits: Option<u32>,
+}
+
+impl PrivateKey {
+    /// Reads a key that nobody else can. The error says what is wrong with it and what to do.
+    pub fn read(path: &Path) -> Result<PrivateKey, String> {
+        let shown = escaped(path);
+        let cannot = |error: io::Error| format!("cannot read the key {shown}: {error}");
+        // Without O_NONBLOCK, a fifo of that name would be waited for.
+        let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).map_err(cannot)?;
+        judge(&file.metadata().map_err(cannot)?, &shown)?;
+        let mut bytes = Vec::new();
+        file.take(SIZE_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
+        if bytes.len() as u64 > SIZE_MAX {
+            return Err(format!("{shown} is no key: it has more than 64 KiB"));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is no private key: it is not text"))?;
+        PrivateKey::parse(text).map_err(|what| format!("{shown} {what}"))
+    }
+
+    /// The error goes on where the name of the file ends.
+    fn parse(text: String) -> Result<PrivateKey, String> {
+        if text.contains("-----BEGIN OPENSSH PRIVATE KEY-----") {
+            parse_openssh(text)
+        } else if text.contains("ENCRYPTED") {
+            Err(ENCRYPTED.to_owned())
+        } else if text.contains("-----BEGIN RSA PRIVATE KEY-----") {
+            parse_pem(text)
+        } else if text.contains("PRIVATE KEY-----") {
+            Err("is a private key in a form that is not supported; \"ssh-keygen -p -N '' -f FILE\" changes it"
+                .to_owned())
+        } else {
+            Err("is no private key: it has no line \"-----BEGIN … PRIVATE KEY-----\"".to_owned())
+        }
+    }
+
+    /// What the file has.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The type, as SSH names it.
+    pub fn algorithm(&self) -> &str {
+        &self.algorithm
+    }
+
+    /// The public half, a blob as SSH sends it.
+    pub fn public(&self) -> &[u8] {
+        &self.public
+    }
+
+    /// The public half's fingerprint.
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.public)
+    }
+
+    /// What is to be said of a key that still works, and may not for long.
+    pub fn warning(&self) -> Option<String> {
+        let bits = self.rsa_bits.filter(|&bits| bits < RSA_BITS)?;
+        Some(format!(
+            "the key {} is RSA of {bits} bits, which servers refuse more and more: make a new one with sie-gen-key and \
+             have its public half installed before the old one is removed",
+            self.fingerprint()
+        ))
+    }
+}
+
+impl Debug for PrivateKey {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "PrivateKey({} {})", self.algorithm, self.fingerprint())
+    }
+}
+
+const ENCRYPTED: &str = "is encrypted, and nobody is there to type its passphrase; \"ssh-keygen -p -N '' -f FILE\" removes it, \
+                         sie-gen-key makes a new key";
+
+/// Whether a file of that kind, owner and mode may have a private key in it.
+fn judge(metadata: &Metadata, shown: &str) -> Result<(), String> {
+    let (mode, owner) = (metadata.mode() & 0o7777, metadata.uid());
+    if !metadata.is_file() {
+        return Err(format!("{shown} is no key: it is not a regular file"));
+    }
+    if mode & 0o077 != 0 {
+        return Err(format!("others can read the key {shown} (mode {mode:04o}): chmod 0600 {shown}"));
+    }
+    if owner != 0 && owner != geteuid().as_raw() {
+        return Err(format!("the key {shown} belongs to user {owner}, not to us: chown {} {shown}", geteuid()));
+    }
+    Ok(())
+}
+
+fn parse_openssh(text: String) -> Result<PrivateKey, String> {
+    // It takes nothing before the first line nor other line ends, which OpenSSH does.
+    let at = text.find("-----BEGIN").unwrap_or(0);
+    let plain = text.get(at..).unwrap_or_default().replace("\r\n", "\n");
+    let key = OpenSsh::from_openssh(&plain).map_err(|error| format!("is a private key that is damaged: {error}"))?;
+    if key.is_encrypted() {
+        return Err(ENCRYPTED.to_owned());
+    }
+    let public =
+        key.public_key().to_bytes().map_err(|error| format!("is a private key without a public half: {error}"))?;
+    let rsa_bits = match key.public_key().key_data() {
+        KeyData::Rsa(rsa) => rsa.n.as_positive_bytes().map(bits),
+        _ => None,
+    };
+    let algorithm = key.algorithm().as_str().to_owned();
+    Ok(PrivateKey { text: plain, public, algorithm, rsa_bits })
+}
+
+/// The form of the old package's keys.
+fn parse_pem(text: String) -> Result<PrivateKey, String> {
+    let key = Rsa::private_key_from_pem(text.as_bytes()).map_err(|_| "is a private key that is damaged")?;
+    let mut public = Vec::new();
+    put_string(&mut public, b"ssh-rsa");
+    put_number(&mut public, key.e());
+    put_number(&mut public, key.n());
+    let rsa_bits = u32::try_from(key.n().num_bits()).ok();
+    Ok(PrivateKey { text, public, algorithm: "ssh-rsa".to_owned(), rsa_bits })
+}
+
+/// RFC 4251 §5, `string`.
+fn put_string(blob: &mut Vec<u8>, bytes: &[u8]) {
+    blob.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+    blob.extend(bytes);
+}
+
+/// The same, `mpint`: a first bit that is set would be a sign.
+fn put_number(blob: &mut Vec<u8>, number: &BigNumRef) {
+    let mut bytes = number.to_vec();
+    if bytes.first().is_some_and(|first| first & 0x80 != 0) {
+        bytes.insert(0, 0);
+    }
+    put_string(blob, &bytes);
+}
+
+fn bits(number: &[u8]) -> u32 {
+    let zeros = number.first().map_or(0, |first| first.leading_zeros());
+    u32::try_from(number.len()).map_or(u32::MAX, |bytes| bytes.saturating_mul(8).saturating_sub(zeros))
+}
