@@ -23,6 +23,10 @@ mod lab;
 #[cfg(target_os = "linux")]
 mod live;
 #[cfg(target_os = "linux")]
+mod locate;
+#[cfg(target_os = "linux")]
+mod name_server;
+#[cfg(target_os = "linux")]
 mod namespace;
 mod pairing;
 mod present;

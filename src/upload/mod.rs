@@ -13,13 +13,17 @@
 //! itself. Nothing waits without a limit: each wait asks the attendant once a second at least whether to go on.
 
 pub mod backlog;
+mod connect;
+mod locate;
 pub mod lock;
 mod outgoing;
 mod pipe;
-pub mod state;
+mod resolve;
 pub mod ssh;
+pub mod state;
 
 pub use backlog::Backlog;
+pub use locate::{Network, Target};
 pub use lock::{Lock, LockError};
 pub use outgoing::Outgoing;
 pub use pipe::{Ending, Pipe};
