@@ -139,8 +139,8 @@ impl Upload {
             }
             if is_to_look {
                 next_look = clock.monotonic() + LOOK;
-                let (_, notes) = self.sorter.scan(clock.wall());
-                notes.iter().for_each(|note| post.send(&Report::Log(level(note), note.to_string())));
+                let scanned = self.sorter.scan(clock.wall(), || self.slot.turn());
+                scanned.notes.iter().for_each(|note| post.send(&Report::Log(level(note), note.to_string())));
             }
             if is_to_leave {
                 return post.close();

@@ -12,6 +12,7 @@
 //! dropped and counted where they are filled. A capture thread waits for nothing but a lock that is held for a moment.
 //! Every file is whole whenever it has its name; a process that is killed leaves a part file, which [`recover`] takes up.
 
+pub(crate) mod copy;
 mod directory;
 mod event;
 mod feeder;

@@ -2,13 +2,19 @@
 
 pub use super::trim::Limits;
 
-use super::{directory::is_same, names, trim};
+use super::{
+    copy::{Copy, STEP, fill, is_equal, is_unlocked, open_file, remove_left, sync_directory},
+    directory::is_same,
+    names,
+    trim::{self, Removed},
+};
 use crate::{escape::escaped, time::Timestamp};
 use std::{
     collections::HashSet,
     fmt::{self, Display, Formatter},
-    fs::{self, File},
-    io,
+    fs::{self, Permissions},
+    io::{self, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -28,7 +34,7 @@ pub struct Rules {
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Files linked into the archive.
+    /// Files linked or copied into the archive.
     pub archived: u64,
     /// Files moved to where they wait.
     pub moved: u64,
@@ -45,10 +51,10 @@ pub struct Counts {
 pub enum Note {
     /// A file whose name or kind is not one of ours. Said once.
     LeftAlone(PathBuf),
-    /// There is too much that waits for the upload.
-    Overflow(PathBuf),
-    /// The archive is full, or this too old for it.
-    Trimmed(PathBuf),
+    /// There was too much that waits for the upload. Said once for all that a pass removes.
+    Overflow(Gone),
+    /// The archive was full, or these too old for it.
+    Trimmed(Gone),
     /// Something did not work. Said once for each path until it works.
     Failed {
         /// What: a verb.
@@ -60,16 +66,53 @@ pub enum Note {
     },
 }
 
+/// Files that a pass removed.
+#[derive(Debug)]
+pub struct Gone {
+    /// The oldest of them.
+    pub path: PathBuf,
+    /// How many they are.
+    pub files: u64,
+    /// Bytes on the disk, as du counts them.
+    pub bytes: u64,
+}
+
+/// What a scan did.
+#[derive(Debug, Default)]
+pub struct Scanned {
+    /// How much of each.
+    pub counts: Counts,
+    /// What there is to say.
+    pub notes: Vec<Note>,
+    /// The names of the files that wait since then.
+    pub moved: Vec<String>,
+}
+
 impl Display for Note {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Note::LeftAlone(path) => write!(f, "{} is not a file of the sensor's; left alone", escaped(path)),
-            Note::Overflow(path) => write!(f, "spool overflow, removing {}", escaped(path)),
-            Note::Trimmed(path) => write!(f, "archive overflow, removing {}", escaped(path)),
+            Note::Overflow(gone) => write!(f, "spool overflow, removing {gone}"),
+            Note::Trimmed(gone) => write!(f, "archive overflow, removing {gone}"),
             Note::Failed { doing, path, error } => write!(f, "cannot {doing} {}: {error}", escaped(path)),
         }
     }
 }
+
+/// The old package had a line for each file; people search for its beginning.
+impl Display for Gone {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Gone { path, files, bytes } = self;
+        write!(f, "{}", escaped(path))?;
+        match files {
+            0..=1 => Ok(()),
+            _ => write!(f, " and {} more, {} kilobytes", files - 1, bytes / 1024),
+        }
+    }
+}
+
+/// Of a file in the archive that is no link: its owner writes, its group reads.
+const ARCHIVE_MODE: u32 = 0o640;
 
 /// Sorts what is published. It keeps no state that matters: whatever moment it is killed at, every file is still there
 /// under one of its names, and the next [`Sorter::scan`] finishes.
@@ -81,13 +124,14 @@ pub struct Sorter {
     pub rules: Rules,
     /// What was complained about, so that it is not again; only paths that still give cause.
     complaints: HashSet<PathBuf>,
+    /// Whether copies that a killed process left in the archive were removed.
+    is_clean: bool,
 }
 
 /// One scan.
 #[derive(Default)]
 struct Scan {
-    counts: Counts,
-    notes: Vec<Note>,
+    done: Scanned,
     complaints: HashSet<PathBuf>,
 }
 
@@ -96,22 +140,25 @@ impl Sorter {
     pub fn new(spool: &Path, channel: &str, rules: Rules) -> Sorter {
         let below = |directory: &str| spool.join(directory).join(channel);
         let (new, waiting, archive) = (below("new"), below("waiting"), below("archive"));
-        Sorter { new, waiting, archive, rules, complaints: HashSet::new() }
+        Sorter { new, waiting, archive, rules, complaints: HashSet::new(), is_clean: false }
     }
 
     /// Deals with all that is published now, in the order of the names, and keeps the limits.
     ///
     /// First everything is linked into the archive and that is made to last; only then do files leave `new/`. A file that
     /// cannot be archived is uploaded nevertheless, but not deleted.
-    pub fn scan(&mut self, now: Timestamp) -> (Counts, Vec<Note>) {
+    ///
+    /// `turn` is called for each file, and for each MiB of one that has to be copied.
+    pub fn scan(&mut self, now: Timestamp, mut turn: impl FnMut()) -> Scanned {
         let mut scan = Scan::default();
         let names = self.published(&mut scan);
         let is_archived = match self.rules.archive {
-            true => self.archive(&names, &mut scan),
+            true => self.archive(&names, &mut scan, &mut turn),
             false => HashSet::new(),
         };
         let mut has_left = false;
         for name in &names {
+            turn();
             let may_delete = !self.rules.archive || is_archived.contains(name.as_str());
             has_left |= match self.rules.upload {
                 true => self.wait(name, &mut scan),
@@ -126,9 +173,9 @@ impl Sorter {
         }
         self.trim(now, &mut scan);
         let news = |note: &Note| note.path().is_none_or(|path| !self.complaints.contains(path));
-        let notes = scan.notes.into_iter().filter(news).collect();
+        let notes = std::mem::take(&mut scan.done.notes).into_iter().filter(news).collect();
         self.complaints = scan.complaints;
-        (scan.counts, notes)
+        Scanned { notes, ..scan.done }
     }
 
     /// Names of published files, sorted.
@@ -157,12 +204,17 @@ impl Sorter {
     }
 
     /// Links files into the archive; those that are there to stay.
-    fn archive<'n>(&self, names: &'n [String], scan: &mut Scan) -> HashSet<&'n str> {
+    fn archive<'n>(&mut self, names: &'n [String], scan: &mut Scan, turn: &mut impl FnMut()) -> HashSet<&'n str> {
+        if !self.is_clean {
+            remove_left(&self.archive, is_unlocked);
+            self.is_clean = true;
+        }
         let mut archived = HashSet::new();
         for name in names {
-            match link(&self.new.join(name), &self.archive, name) {
+            turn();
+            match link(&self.new.join(name), &self.archive, name, turn) {
                 Ok(is_new) => {
-                    scan.counts.archived += u64::from(is_new);
+                    scan.done.counts.archived += u64::from(is_new);
                     archived.insert(name.as_str());
                 }
                 Err(error) => scan.failed("archive", &self.new.join(name), error),
@@ -180,9 +232,10 @@ impl Sorter {
         let from = self.new.join(name);
         let free = candidates(name).find(|name| self.waiting.join(name).symlink_metadata().is_err());
         let moved = free.ok_or_else(|| io::ErrorKind::AlreadyExists.into());
-        match moved.and_then(|free| fs::rename(&from, self.waiting.join(free))) {
-            Ok(()) => {
-                scan.counts.moved += 1;
+        match moved.and_then(|free| fs::rename(&from, self.waiting.join(&free)).map(|()| free)) {
+            Ok(name) => {
+                scan.done.counts.moved += 1;
+                scan.done.moved.push(name);
                 true
             }
             Err(error) => {
@@ -196,7 +249,7 @@ impl Sorter {
         let path = self.new.join(name);
         match fs::remove_file(&path) {
             Ok(()) => {
-                scan.counts.deleted += 1;
+                scan.done.counts.deleted += 1;
                 true
             }
             Err(error) => {
@@ -211,22 +264,12 @@ impl Sorter {
         for (directory, limits, is_waiting) in
             [(&self.waiting, waiting_limits, true), (&self.archive, archive_limits, false)]
         {
-            let removed = |path: PathBuf, _, result| match result {
-                Err(error) => scan.failed("remove", &path, error),
-                Ok(()) if is_waiting => {
-                    scan.counts.overflowed += 1;
-                    scan.notes.push(Note::Overflow(path));
-                }
-                Ok(()) => {
-                    scan.counts.trimmed += 1;
-                    scan.notes.push(Note::Trimmed(path));
-                }
-            };
-            match trim::trim(directory, limits, now, removed) {
+            let failed = |path: PathBuf, error| scan.failed("remove", &path, error);
+            match trim::trim(directory, limits, now, failed) {
+                Ok(removed) => scan.removed(removed, is_waiting),
                 // Without an archive there is none to trim.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => scan.failed("list", directory, error),
-                Ok(()) => {}
             }
         }
     }
@@ -239,13 +282,27 @@ impl Scan {
 
     fn complain(&mut self, note: Note) {
         self.complaints.extend(note.path().map(Path::to_owned));
-        self.notes.push(note);
+        self.done.notes.push(note);
+    }
+
+    fn removed(&mut self, removed: Removed, is_waiting: bool) {
+        let Removed { first: Some(path), files, bytes } = removed else { return };
+        let gone = Gone { path, files, bytes };
+        match is_waiting {
+            true => {
+                self.done.counts.overflowed += files;
+                self.done.notes.push(Note::Overflow(gone));
+            }
+            false => {
+                self.done.counts.trimmed += files;
+                self.done.notes.push(Note::Trimmed(gone));
+            }
+        }
     }
 
     /// Makes links and renames last.
     fn sync(&mut self, directory: &Path) -> bool {
-        let result = File::open(directory).and_then(|directory| directory.sync_all());
-        result.map_err(|error| self.failed("sync", directory, error)).is_ok()
+        sync_directory(directory).map_err(|error| self.failed("sync", directory, error)).is_ok()
     }
 }
 
@@ -261,17 +318,62 @@ impl Note {
 
 /// Links `file` into `directory` unless it is there; whether it was not. Another file of the name is left in peace: this
 /// one gets the next free nanosecond.
-fn link(file: &Path, directory: &Path, name: &str) -> io::Result<bool> {
+fn link(file: &Path, directory: &Path, name: &str, turn: &mut impl FnMut()) -> io::Result<bool> {
     for name in candidates(name) {
-        let link = directory.join(name);
-        match fs::hard_link(file, &link) {
+        let link = directory.join(&name);
+        let linked = match fs::hard_link(file, &link) {
+            // An archive of another file system may say so before it looks whether the name is taken.
+            Err(error) if is_for_copying(&error) && link.symlink_metadata().is_err() => {
+                copy(file, directory, &name, turn)
+            }
+            Err(error) if is_for_copying(&error) => Err(io::ErrorKind::AlreadyExists.into()),
+            linked => linked,
+        };
+        match linked {
             Ok(()) => return Ok(true),
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Err(_) if is_same(&link.symlink_metadata()?, &file.symlink_metadata()?) => return Ok(false),
+            Err(_) if is_archived(file, &link, turn)? => return Ok(false),
             Err(_) => {}
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// Whether a link cannot be made where a copy perhaps can: to another file system, on one without links, to a file with
+/// too many, or to one of the old package's, which this user may read but not write (protected_hardlinks of Linux).
+fn is_for_copying(error: &io::Error) -> bool {
+    let number = error.raw_os_error().unwrap_or_default();
+    [libc::EXDEV, libc::EPERM, libc::EMLINK, libc::EOPNOTSUPP, libc::ENOSYS].contains(&number)
+}
+
+fn copy(file: &Path, directory: &Path, name: &str, turn: &mut impl FnMut()) -> io::Result<()> {
+    let mut from = open_file(file)?;
+    let mut to = Copy::create(directory, ARCHIVE_MODE)?;
+    to.file().set_permissions(Permissions::from_mode(ARCHIVE_MODE))?; // whatever the umask
+    let mut buffer = vec![0; STEP];
+    loop {
+        let len = fill(&mut from, &mut buffer)?;
+        to.file().write_all(buffer.get(..len).unwrap_or_default())?;
+        turn();
+        if len < STEP {
+            return to.publish(name);
+        }
+    }
+}
+
+/// Whether what is in the archive is the file, or a copy of it: an earlier scan was killed before the file left `new/`.
+fn is_archived(file: &Path, link: &Path, turn: &mut impl FnMut()) -> io::Result<bool> {
+    let (here, there) = (file.symlink_metadata()?, link.symlink_metadata()?);
+    if is_same(&here, &there) {
+        return Ok(true);
+    }
+    if !there.is_file() || here.len() != there.len() {
+        return Ok(false);
+    }
+    is_equal(&mut open_file(file)?, &mut open_file(link)?, || {
+        turn();
+        true
+    })
 }
 
 /// The names a file may get: its own, and if it has a time in it, the nanoseconds after that.
@@ -313,6 +415,12 @@ mod tests {
         names
     }
 
+    /// A scan of which nothing but this is asked.
+    fn scan(sorter: &mut Sorter) -> (Counts, Vec<Note>) {
+        let Scanned { counts, notes, .. } = sorter.scan(NOW, || {});
+        (counts, notes)
+    }
+
     fn rules(archive: bool, upload: bool) -> Rules {
         Rules { archive, upload, ..Rules::default() }
     }
@@ -324,12 +432,15 @@ mod tests {
             put(&spool, "new/c", &name(1), "one");
             put(&spool, "new/c", &name(2), "two");
             put(&spool, "new/c", ".h.part", "hidden");
-            let (counts, notes) = Sorter::new(&spool.0, "c", rules(archive, upload)).scan(NOW);
-            assert!(notes.is_empty(), "{notes:?}");
+            let mut turns = 0;
+            let mut sorter = Sorter::new(&spool.0, "c", rules(archive, upload));
+            let Scanned { counts, notes, moved } = sorter.scan(NOW, || turns += 1);
+            assert!(notes.is_empty() && turns >= 2, "{notes:?}");
             let both = vec![name(1), name(2)];
             assert_eq!(list(&spool, "new/c"), [".h.part"]);
             assert_eq!(list(&spool, "archive/c"), if archive { both.clone() } else { vec![] });
             assert_eq!(list(&spool, "waiting/c"), if upload { both } else { vec![] });
+            assert_eq!(list(&spool, "waiting/c"), moved);
             let expected = Counts {
                 archived: if archive { 2 } else { 0 },
                 moved: if upload { 2 } else { 0 },
@@ -353,7 +464,7 @@ mod tests {
             if step >= 2 {
                 fs::rename(&new, spool.0.join("waiting/c").join(name(1))).unwrap();
             }
-            let (_, notes) = Sorter::new(&spool.0, "c", rules(true, true)).scan(NOW);
+            let (_, notes) = scan(&mut Sorter::new(&spool.0, "c", rules(true, true)));
             assert!(notes.is_empty());
             for directory in ["waiting/c", "archive/c"] {
                 assert_eq!(list(&spool, directory), [name(1)], "{step}");
@@ -377,7 +488,7 @@ mod tests {
         let new = spool.0.join("new/c").join(name(1));
         fs::hard_link(&new, spool.0.join("archive/c").join(&later)).unwrap();
         let mut sorter = Sorter::new(&spool.0, "c", rules(true, true));
-        let (_, notes) = sorter.scan(NOW);
+        let (_, notes) = scan(&mut sorter);
         assert_eq!(notes.len(), 2, "{notes:?}"); // the one without a time
         for directory in ["waiting/c", "archive/c"] {
             assert_eq!(list(&spool, directory), [name(1), later.clone(), "timeless.nmsg".into()]);
@@ -385,7 +496,7 @@ mod tests {
             assert_eq!((content(&name(1)).as_str(), content(&later).as_str()), ("another", "one"));
         }
         assert_eq!(list(&spool, "new/c"), ["timeless.nmsg"]);
-        assert!(sorter.scan(NOW).1.is_empty());
+        assert!(scan(&mut sorter).1.is_empty());
     }
 
     #[test]
@@ -396,16 +507,16 @@ mod tests {
         fs::create_dir(spool.0.join("new/c/directory.nmsg")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", spool.0.join("new/c/link.nmsg")).unwrap();
         let mut sorter = Sorter::new(&spool.0, "c", rules(true, true));
-        let (counts, notes) = sorter.scan(NOW);
+        let (counts, notes) = scan(&mut sorter);
         assert_eq!((counts, notes.len()), (Counts::default(), 4));
         assert!(notes.iter().all(|note| !note.to_string().contains('\u{1b}')));
-        assert!(sorter.scan(NOW).1.is_empty());
+        assert!(scan(&mut sorter).1.is_empty());
         assert_eq!(list(&spool, "new/c").len(), 4);
         // What has gone and come back is news.
         fs::remove_file(spool.0.join("new/c/a b.nmsg")).unwrap();
-        sorter.scan(NOW);
+        scan(&mut sorter);
         put(&spool, "new/c", "a b.nmsg", "");
-        assert_eq!(sorter.scan(NOW).1.len(), 1);
+        assert_eq!(scan(&mut sorter).1.len(), 1);
     }
 
     #[test]
@@ -415,7 +526,7 @@ mod tests {
             fs::remove_dir(spool.0.join("archive/c")).unwrap();
             put(&spool, "new/c", &name(1), "one");
             let mut sorter = Sorter::new(&spool.0, "c", rules(true, upload));
-            let (counts, notes) = sorter.scan(NOW);
+            let (counts, notes) = scan(&mut sorter);
             assert!(notes[0].to_string().starts_with("cannot archive "), "{}", notes[0]);
             assert_eq!((counts.moved, counts.deleted), (u64::from(upload), 0));
             let place = if upload { "waiting/c" } else { "new/c" };
@@ -427,22 +538,94 @@ mod tests {
     fn an_archived_file_is_the_same_file() {
         let spool = spool();
         put(&spool, "new/c", &name(1), "one");
-        Sorter::new(&spool.0, "c", rules(true, true)).scan(NOW);
+        scan(&mut Sorter::new(&spool.0, "c", rules(true, true)));
         assert_eq!(fs::metadata(spool.0.join("archive/c").join(name(1))).unwrap().nlink(), 2);
     }
 
     #[test]
-    fn what_waits_is_limited_and_every_removal_said() {
+    fn an_archive_on_another_file_system_gets_copies() {
+        let Some(elsewhere) = elsewhere() else {
+            eprintln!("skipped: needs /dev/shm on a file system of its own");
+            return;
+        };
+        let spool = spool();
+        fs::remove_dir(spool.0.join("archive/c")).unwrap();
+        std::os::unix::fs::symlink(&elsewhere.0, spool.0.join("archive/c")).unwrap();
+        let long = "x".repeat(STEP + 1);
+        put(&spool, "new/c", &name(1), &long);
+        put(&spool, "new/c", &name(2), "two");
+        put(&spool, "new/c", &name(3), "three");
+        // Killed in the middle of a copy, or between a copy and the move; and a stranger that has the name.
+        put(&spool, "archive/c", ".sie-copy.1.0", "to");
+        put(&spool, "archive/c", &name(2), "two");
+        put(&spool, "archive/c", &name(3), "THREE");
+        let mut sorter = Sorter::new(&spool.0, "c", rules(true, true));
+        let Scanned { counts, notes, moved } = sorter.scan(NOW, || {});
+        assert!(notes.is_empty(), "{notes:?}");
+        assert_eq!((counts.archived, counts.moved, moved.len()), (2, 3, 3));
+        let later = names::published("h", NOW + Duration::from_nanos(3_000_000_001));
+        assert_eq!(list(&spool, "archive/c"), [name(1), name(2), name(3), later.clone()]);
+        for (name, content) in [(name(1), long.as_str()), (name(2), "two"), (name(3), "THREE"), (later, "three")] {
+            assert_eq!(fs::read_to_string(elsewhere.0.join(&name)).unwrap(), content, "{name}");
+        }
+        let copied = fs::metadata(elsewhere.0.join(name(1))).unwrap();
+        assert_eq!((copied.mode() & 0o7777, copied.nlink()), (0o640, 1));
+        assert!(list(&spool, "new/c").is_empty());
+    }
+
+    /// A directory of another file system than that of other tests.
+    fn elsewhere() -> Option<Scratch> {
+        let path = PathBuf::from(format!("/dev/shm/sie-archive-{}", std::process::id()));
+        let here = fs::metadata(std::env::temp_dir()).ok()?;
+        let there = fs::metadata("/dev/shm").ok()?;
+        fs::create_dir(&path).ok().filter(|()| here.dev() != there.dev())?;
+        Some(Scratch(path))
+    }
+
+    #[test]
+    fn what_the_old_package_left_is_taken_on() {
+        let spool = spool();
+        let names = ["of-2011.nmsg", "resolver.example.net.20231114.2213.1700000000.000000042.nmsg", "unknown.1.nmsg"];
+        for name in names {
+            put(&spool, "new/c", name, "old");
+            fs::set_permissions(spool.0.join("new/c").join(name), Permissions::from_mode(0o644)).unwrap();
+        }
+        let Scanned { notes, moved, .. } = Sorter::new(&spool.0, "c", rules(true, true)).scan(NOW, || {});
+        assert!(notes.is_empty(), "{notes:?}");
+        assert_eq!(moved, names);
+        assert_eq!((list(&spool, "waiting/c").len(), list(&spool, "archive/c").len()), (3, 3));
+    }
+
+    #[test]
+    fn a_copy_is_made_of_what_may_not_be_linked() {
+        for (error, expected) in
+            [(libc::EXDEV, true), (libc::EPERM, true), (libc::EACCES, false), (libc::EEXIST, false)]
+        {
+            assert_eq!(is_for_copying(&io::Error::from_raw_os_error(error)), expected);
+        }
+        let spool = spool();
+        put(&spool, "new/c", "a.nmsg", "one");
+        let mut turns = 0;
+        copy(&spool.0.join("new/c/a.nmsg"), &spool.0.join("archive/c"), "a.nmsg", &mut || turns += 1).unwrap();
+        assert_eq!((list(&spool, "archive/c"), turns), (vec!["a.nmsg".to_owned()], 1));
+    }
+
+    #[test]
+    fn what_waits_is_limited_and_said_once_a_pass() {
         let spool = spool();
         for number in 0..4 {
             put(&spool, "new/c", &name(number), &"x".repeat(4096));
         }
-        let limits = Limits { bytes: 8192, age: Duration::ZERO };
-        let mut sorter = Sorter::new(&spool.0, "c", Rules { waiting_limits: limits, ..rules(false, true) });
-        let (counts, notes) = sorter.scan(NOW);
-        assert_eq!((counts.moved, counts.overflowed, notes.len()), (4, 2, 2));
-        let path = spool.0.join("waiting/c").join(name(0));
-        assert_eq!(notes[0].to_string(), format!("spool overflow, removing {}", path.display()));
-        assert_eq!(list(&spool, "waiting/c"), [name(2), name(3)]);
+        let limits = |files: u64| Limits { bytes: files * 4096, age: Duration::ZERO };
+        let mut sorter = Sorter::new(&spool.0, "c", Rules { waiting_limits: limits(3), ..rules(false, true) });
+        let path = |number| spool.0.join("waiting/c").join(name(number)).display().to_string();
+        let (counts, notes) = scan(&mut sorter);
+        assert_eq!((counts.moved, counts.overflowed, notes.len()), (4, 1, 1));
+        assert_eq!(notes[0].to_string(), format!("spool overflow, removing {}", path(0)));
+        sorter.rules.waiting_limits = limits(1);
+        let (counts, notes) = scan(&mut sorter);
+        assert_eq!((counts.overflowed, notes.len()), (2, 1));
+        assert_eq!(notes[0].to_string(), format!("spool overflow, removing {} and 1 more, 8 kilobytes", path(1)));
+        assert_eq!(list(&spool, "waiting/c"), [name(3)]);
     }
 }

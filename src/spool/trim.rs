@@ -3,6 +3,7 @@
 use super::names;
 use crate::time::Timestamp;
 use std::{
+    collections::{BinaryHeap, binary_heap::PeekMut},
     fs::{self, DirEntry},
     io,
     os::unix::fs::MetadataExt,
@@ -20,68 +21,100 @@ pub struct Limits {
 }
 
 /// A published file.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Aged {
     time: Timestamp,
-    path: PathBuf,
+    name: String,
     bytes: u64,
 }
 
-/// Removes what is over the limits, the oldest first, and tells `removed` of each: its path, its length, and what became
-/// of it. Files of other kinds are neither counted nor touched.
+/// What a pass removed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Removed {
+    /// The oldest of the files.
+    pub(super) first: Option<PathBuf>,
+    /// How many they are.
+    pub(super) files: u64,
+    /// Bytes on the disk, as du counts them.
+    pub(super) bytes: u64,
+}
+
+/// Removes what is over the limits, the oldest first, and tells `failed` what could not be removed. Files of other kinds
+/// are neither counted nor touched; what somebody else removes meanwhile (an uploader that got its confirmation) is not
+/// counted.
 pub(super) fn trim(
     directory: &Path,
     limits: Limits,
     now: Timestamp,
-    mut removed: impl FnMut(PathBuf, u64, io::Result<()>),
-) -> io::Result<()> {
+    mut failed: impl FnMut(PathBuf, io::Error),
+) -> io::Result<Removed> {
+    let mut removed = Removed::default();
     if limits == Limits::default() {
-        return Ok(());
+        return Ok(removed);
     }
-    let mut files: Vec<Aged> = fs::read_dir(directory)?.filter_map(|entry| aged(&entry.ok()?)).collect();
-    files.sort_by(|a, b| (a.time, &a.path).cmp(&(b.time, &b.path)));
-    let mut total: u64 = files.iter().map(|file| file.bytes).sum();
-    for file in files {
-        let is_old = !limits.age.is_zero() && now.since(file.time) > limits.age;
-        let is_too_much = limits.bytes > 0 && total > limits.bytes;
-        if !is_old && !is_too_much {
+    let mut total: u64 = files(directory)?.map(|file| file.bytes).sum();
+    let excess = |total: u64| if limits.bytes > 0 { total.saturating_sub(limits.bytes) } else { 0 };
+    let is_old = |file: &Aged| !limits.age.is_zero() && now.since(file.time) > limits.age;
+    for file in oldest(files(directory)?, excess(total), is_old) {
+        if !is_old(&file) && excess(total) == 0 {
             break; // those that follow are younger
         }
-        let result = match fs::remove_file(&file.path) {
-            // Whoever uploads it was faster.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                total -= file.bytes;
+        let path = directory.join(file.name);
+        match fs::remove_file(&path) {
+            Ok(()) => {
+                removed.first.get_or_insert(path);
+                removed.files += 1;
+                removed.bytes += file.bytes;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                failed(path, error);
                 continue;
             }
-            result => result,
-        };
-        if result.is_ok() {
-            total -= file.bytes;
         }
-        removed(file.path, file.bytes, result);
+        total = total.saturating_sub(file.bytes);
     }
-    Ok(())
+    Ok(removed)
+}
+
+/// All that are too old, and of the others, the oldest that make up so many bytes; the oldest first. In memory there are
+/// never more, however many are in the directory.
+fn oldest(files: impl Iterator<Item = Aged>, excess: u64, is_old: impl Fn(&Aged) -> bool) -> Vec<Aged> {
+    let mut oldest = BinaryHeap::new();
+    let mut sum: u64 = 0;
+    for file in files {
+        sum += file.bytes;
+        oldest.push(file);
+        while let Some(youngest) = oldest.peek_mut().filter(|file| !is_old(file) && sum - file.bytes >= excess) {
+            sum -= PeekMut::pop(youngest).bytes;
+        }
+    }
+    oldest.into_sorted_vec()
+}
+
+/// The published files in a directory.
+fn files(directory: &Path) -> io::Result<impl Iterator<Item = Aged>> {
+    Ok(fs::read_dir(directory)?.filter_map(|entry| aged(&entry.ok()?)))
 }
 
 /// A name without a time, which only somebody else can have made, is as old as its last change.
 fn aged(entry: &DirEntry) -> Option<Aged> {
-    let name = entry.file_name().into_string().ok()?;
+    let name = entry.file_name().into_string().ok().filter(|name| names::is_plain(name))?;
     let metadata = entry.metadata().ok().filter(|metadata| metadata.is_file())?;
-    if !names::is_plain(&name) {
-        return None;
-    }
     let changed = || Timestamp::new(metadata.mtime().try_into().unwrap_or(0), 0);
     let time = names::of_published(&name).map_or_else(changed, |(_, time)| time);
-    Some(Aged { time, path: entry.path(), bytes: metadata.blocks() * 512 })
+    Some(Aged { time, name, bytes: metadata.blocks() * 512 })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::spool::part::tests::Scratch;
+    use std::process::{Command, Stdio};
 
     const NOW: Timestamp = Timestamp::from_nanos(1_700_000_000_000_000_000);
 
-    /// Files of 4096 bytes, so many days old; what is left of them, and what is said of the others.
+    /// Files of 4096 bytes, so many days old; those that are left, and how many are not.
     fn trimmed(limits: Limits, days: &[u64]) -> (Vec<u64>, usize) {
         let scratch = Scratch::new();
         let path = |days: &u64| {
@@ -93,14 +126,12 @@ mod tests {
             fs::write(path(days), [1; 4096]).unwrap();
         }
         fs::write(scratch.0.join("notes.txt"), [1; 65_536]).unwrap();
-        let mut said = 0;
-        trim(&scratch.0, limits, NOW, |_, bytes, result| {
-            assert!(bytes >= 4096 && result.is_ok());
-            said += 1;
-        })
-        .unwrap();
+        let removed = trim(&scratch.0, limits, NOW, |path, error| panic!("{path:?}: {error}")).unwrap();
         assert!(scratch.0.join("notes.txt").exists());
-        (days.iter().copied().filter(|days| path(days).exists()).collect(), said)
+        let (kept, gone): (Vec<u64>, Vec<u64>) = days.iter().partition(|days| path(days).exists());
+        assert_eq!((removed.files, removed.bytes), (gone.len() as u64, gone.len() as u64 * 4096));
+        assert_eq!(removed.first, gone.iter().max().map(path));
+        (kept, gone.len())
     }
 
     #[test]
@@ -114,6 +145,45 @@ mod tests {
     fn what_is_too_old_goes_whatever_its_size() {
         let limits = Limits { bytes: 0, age: Duration::from_secs(5 * 86_400) };
         assert_eq!(trimmed(limits, &[1, 10, 2, 9]), (vec![1, 2], 2));
+    }
+
+    #[test]
+    fn both_limits_hold_together() {
+        let limits = Limits { bytes: 8192, age: Duration::from_secs(5 * 86_400) };
+        assert_eq!(trimmed(limits, &[1, 10, 2, 3, 9]), (vec![1, 2], 3));
+        assert_eq!(trimmed(limits, &[7, 8, 6]), (vec![], 3));
+    }
+
+    #[test]
+    fn no_more_is_held_in_memory_than_is_to_go() {
+        let file = |time| Aged { time: Timestamp::from_nanos(time), name: String::new(), bytes: 10 };
+        let times = |excess| -> Vec<u64> {
+            let files = (0..1000).map(|number| file(number * 7919 % 1000));
+            oldest(files, excess, |_| false).iter().map(|file| file.time.as_nanos()).collect()
+        };
+        assert!(times(0).is_empty());
+        assert_eq!(times(25), [0, 1, 2]);
+        assert_eq!(times(30), [0, 1, 2]);
+        assert_eq!(times(u64::MAX).len(), 1000);
+    }
+
+    #[test]
+    fn what_cannot_be_removed_is_said_and_not_counted() {
+        let scratch = Scratch::new();
+        let path = scratch.0.join("a.nmsg");
+        fs::write(&path, [1; 4096]).unwrap();
+        let mut flags = Command::new("chattr");
+        let is_done = |flags: &mut Command| flags.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+        if !is_done(flags.arg("+i").arg(&path)) {
+            eprintln!("skipped: needs root and a file system with immutable files");
+            return;
+        }
+        let mut failed = Vec::new();
+        let limits = Limits { bytes: 1, age: Duration::ZERO };
+        let removed = trim(&scratch.0, limits, NOW, |path, error| failed.push((path, error.kind()))).unwrap();
+        assert!(is_done(Command::new("chattr").arg("-i").arg(&path)));
+        assert_eq!(removed, Removed::default());
+        assert_eq!(failed, [(path, io::ErrorKind::PermissionDenied)]);
     }
 
     #[test]
