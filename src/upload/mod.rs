@@ -14,6 +14,7 @@
 
 pub mod backlog;
 mod connect;
+pub mod directory;
 mod locate;
 pub mod lock;
 mod outgoing;
