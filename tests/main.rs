@@ -42,6 +42,7 @@ mod resolver;
 mod sandbox;
 #[cfg(target_os = "linux")]
 mod sensor;
+mod sftp;
 mod signals;
 mod spool;
 mod ssh;

@@ -19,13 +19,17 @@ use std::{
 
 /// Looks after a batch: keeps what it is told.
 pub struct Watch {
-    began: Instant,
+    pub began: Instant,
     /// The clock goes so many times as fast as it should.
     pub speed: u32,
+    /// What it says after so many turns.
     pub next: Turn,
+    pub next_after: usize,
+    /// Nothing may be sent for so many turns.
+    pub starved_turns: usize,
     pub turns: usize,
     pub longest: Duration,
-    last: Instant,
+    pub last: Instant,
     pub confirmed: Vec<usize>,
     pub failed: Vec<(usize, String)>,
     pub heard: Vec<String>,
@@ -39,6 +43,8 @@ impl Watch {
             began: Instant::now(),
             speed: 1,
             next: Turn::GoOn,
+            next_after: 0,
+            starved_turns: 0,
             turns: 0,
             longest: Duration::ZERO,
             last: Instant::now(),
@@ -63,10 +69,10 @@ impl Attendant for Watch {
         self.turns += 1;
         self.longest = self.longest.max(self.last.elapsed());
         self.last = Instant::now();
-        self.next
+        if self.turns > self.next_after { self.next } else { Turn::GoOn }
     }
     fn allowance(&mut self) -> usize {
-        self.allowance
+        if self.turns < self.starved_turns { 0 } else { self.allowance }
     }
     fn sent(&mut self, bytes: usize) {
         self.sent += bytes;

@@ -20,6 +20,7 @@ pub mod lock;
 mod outgoing;
 mod pipe;
 mod resolve;
+pub mod sftp;
 pub mod ssh;
 pub mod state;
 

@@ -29,7 +29,7 @@ impl Connection {
     /// Starts a command, without a terminal.
     pub fn exec(&mut self, command: &str, attendant: &mut dyn Attendant) -> Result<Exec<'_>, Failure> {
         let wait = Wait { step: Step::Command, what: "the start of the command", limit: START };
-        let session = self.session.clone();
+        let session = self.session();
         let opened = self.drive(wait, attendant, || session.channel_session())?;
         let mut channel = opened.map_err(|error| self.broken(Step::Command, &error))?;
         let started = self.drive(wait, attendant, || channel.exec(command))?;

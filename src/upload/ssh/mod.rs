@@ -6,6 +6,7 @@ pub mod known_hosts;
 mod session;
 
 pub use exec::Exec;
+pub(super) use session::Wait;
 pub use session::{Account, Connection, KEEP_ALIVE};
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};

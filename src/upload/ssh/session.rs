@@ -7,7 +7,7 @@ use super::{
 use crate::{
     escape::escaped,
     sys::ssh as io_of,
-    upload::{Attendant, Failure, Step, TURN, Turn, one_line},
+    upload::{Attendant, Failure, Step, TURN, Turn, one_line, sftp::Subsystem},
 };
 use nix::{
     errno::Errno,
@@ -57,7 +57,7 @@ pub struct Account {
 
 /// An SSH connection, logged in.
 pub struct Connection {
-    pub(super) session: Session,
+    session: Session,
     /// The same socket, to wait for it.
     stream: TcpStream,
     /// HOST:PORT, for messages.
@@ -67,6 +67,8 @@ pub struct Connection {
     host_key: String,
     /// Bytes that came, less those that were asked for.
     unasked: i64,
+    /// SFTP, once it was begun.
+    pub(in crate::upload) sftp: Option<Subsystem>,
 }
 
 impl Connection {
@@ -97,6 +99,7 @@ impl Connection {
             remarks: Vec::new(),
             host_key: String::new(),
             unasked: 0,
+            sftp: None,
         };
         let known_hosts = KnownHosts::read(&account.known_hosts);
         connection.greet(attendant)?;
@@ -129,7 +132,7 @@ impl Connection {
     /// Asks the server for something that it refuses, which shows that it lives, and reads what it sent meanwhile. For an
     /// idle connection, every [`KEEP_ALIVE`].
     pub fn keep_alive(&mut self, attendant: &mut dyn Attendant) -> Result<(), Failure> {
-        let session = self.session.clone();
+        let session = self.session();
         let wait = Wait { step: Step::Command, what: "a sign of life", limit: LIMIT };
         match self.drive(wait, attendant, || session.channel_open("keep-alive", 1 << 15, 1 << 15, None)) {
             Ok(Err(error)) if error.code() == ErrorCode::Session(CHANNEL_FAILURE) => Ok(()),
@@ -194,7 +197,7 @@ impl Connection {
         port: u16,
         attendant: &mut dyn Attendant,
     ) -> Result<(), Failure> {
-        let mut session = self.session.clone();
+        let mut session = self.session();
         let known = known.map(|known| known.key_types(host, port)).unwrap_or_default();
         // The other types behind them: a server that has nothing else is to be refused for its key, with its fingerprint.
         let offered = session.supported_algs(MethodType::HostKey).and_then(|mut types| {
@@ -251,7 +254,7 @@ impl Connection {
     fn log_in(&mut self, account: &Account, attendant: &mut dyn Attendant) -> Result<(), Failure> {
         let key = PrivateKey::read(&account.key).map_err(|reason| self.failed(Step::Key, reason))?;
         self.remarks.extend(key.warning());
-        let session = self.session.clone();
+        let session = self.session();
         let wait = Wait { step: Step::Login, what: "an answer to the login", limit: LIMIT };
         let result =
             self.drive(wait, attendant, || session.userauth_pubkey_memory(&account.login, None, key.text(), None))?;
@@ -273,17 +276,22 @@ impl Connection {
         })
     }
 
+    /// A handle for libssh2, to be used in [`Connection::drive`] alone.
+    pub(in crate::upload) fn session(&self) -> Session {
+        self.session.clone()
+    }
+
     /// Repeats a call of libssh2 until it no longer says that it would wait. The outer error is the connection's end.
-    pub(in crate::upload) fn drive<T>(
+    pub(in crate::upload) fn drive<T, E: Blocking>(
         &mut self,
         wait: Wait,
         attendant: &mut dyn Attendant,
-        mut work: impl FnMut() -> Result<T, ssh2::Error>,
-    ) -> Result<Result<T, ssh2::Error>, Failure> {
+        mut work: impl FnMut() -> Result<T, E>,
+    ) -> Result<Result<T, E>, Failure> {
         let began = attendant.now();
         loop {
             match self.call(&mut work) {
-                Ok(Err(error)) if error.code() == ErrorCode::Session(EAGAIN) => {}
+                Ok(Err(error)) if error.would_block() => {}
                 Ok(result) => {
                     self.asked(ANSWER);
                     return Ok(result);
@@ -332,7 +340,7 @@ impl Connection {
     }
 
     /// Waits for the socket, a [`TURN`] at most.
-    pub(super) fn wait_for(&self, flags: PollFlags, limit: Duration) -> io::Result<()> {
+    pub(in crate::upload) fn wait_for(&self, flags: PollFlags, limit: Duration) -> io::Result<()> {
         let limit = u16::try_from(limit.min(TURN).as_millis().max(1)).unwrap_or(u16::MAX);
         match poll(&mut [PollFd::new(self.stream.as_fd(), flags)], PollTimeout::from(limit)) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
@@ -363,6 +371,23 @@ impl Connection {
         };
         let reason = format!("{doing} {}: {}", self.place, error.message());
         self.failed(step, reason)
+    }
+}
+
+/// Errors that may say that the call is to be repeated.
+pub(in crate::upload) trait Blocking {
+    fn would_block(&self) -> bool;
+}
+
+impl Blocking for ssh2::Error {
+    fn would_block(&self) -> bool {
+        self.code() == ErrorCode::Session(EAGAIN)
+    }
+}
+
+impl Blocking for io::Error {
+    fn would_block(&self) -> bool {
+        self.kind() == io::ErrorKind::WouldBlock
     }
 }
 
