@@ -11,6 +11,7 @@ mod faults;
 mod filter;
 mod floods;
 mod fragments;
+mod gen_key;
 mod hiding;
 mod hostile;
 mod independent;

@@ -1,13 +1,14 @@
 //! Command line.
 
 mod check;
+mod gen_key;
 mod output;
 mod progress;
 mod read;
 mod replay;
 mod run;
 
-use std::process::ExitCode;
+use std::{env, ffi::OsString, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -25,6 +26,8 @@ enum Command {
     Run(run::RunArgs),
     /// Check the settings, and show what the sensor would do
     Check(check::CheckArgs),
+    /// Make the key to upload with; also the program sie-gen-key
+    GenKey(gen_key::GenKeyArgs),
     /// From capture files to NMSG, with an account of every packet
     Replay(replay::ReplayArgs),
     /// Show what NMSG files hold
@@ -33,10 +36,21 @@ enum Command {
 
 /// The program: parses the command line, runs the subcommand.
 pub fn main() -> ExitCode {
-    match CommandLine::parse().command {
+    match CommandLine::parse_from(arguments()).command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::GenKey(args) => gen_key::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Read(args) => read::run(args),
     }
+}
+
+/// What was typed, with the subcommand that a link's name stands for.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = env::args_os().collect();
+    let name = arguments.first().and_then(|name| Path::new(name).file_name());
+    if name.is_some_and(|name| name == gen_key::PROGRAM) {
+        arguments.insert(1, "gen-key".into());
+    }
+    arguments
 }

@@ -15,6 +15,7 @@
 pub mod backlog;
 mod connect;
 pub mod directory;
+pub mod keys;
 mod locate;
 pub mod lock;
 mod outgoing;
