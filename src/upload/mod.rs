@@ -21,6 +21,7 @@ pub mod lock;
 mod outgoing;
 mod pipe;
 mod resolve;
+pub mod rsync;
 pub mod sftp;
 pub mod ssh;
 pub mod state;
