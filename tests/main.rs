@@ -39,6 +39,7 @@ mod reload;
 mod replay;
 #[cfg(target_os = "linux")]
 mod resolver;
+mod rsync;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod sandbox;
 #[cfg(target_os = "linux")]

@@ -20,6 +20,7 @@ mod locate;
 pub mod lock;
 mod outgoing;
 mod pipe;
+mod process;
 mod resolve;
 pub mod rsync;
 pub mod sftp;
@@ -31,6 +32,7 @@ pub use locate::{Network, Target};
 pub use lock::{Lock, LockError};
 pub use outgoing::Outgoing;
 pub use pipe::{Ending, Pipe};
+pub use process::{Holder, Process};
 pub use state::{FailedFile, State};
 
 use crate::escape::Escaped;
