@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Watches how often it is asked.
-struct Watch {
+pub struct Watch {
     started: Instant,
     last: Instant,
     longest: Duration,
@@ -24,7 +24,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn new() -> Watch {
+    pub fn new() -> Watch {
         let now = Instant::now();
         Watch { started: now, last: now, longest: Duration::ZERO, later: Duration::ZERO, leaves_after: None }
     }

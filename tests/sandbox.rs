@@ -1,27 +1,41 @@
 //! What the children may still do, tried from outside on processes that gave up what they give up.
 
-use crate::inject::{
-    Argument::{self, Bytes, Name, Number},
-    inject, status,
+use crate::{
+    inject::{
+        Argument::{self, Bytes, Name, Number},
+        inject, status,
+    },
+    locate::Watch,
+    name_server::{NameServer, free_port},
+    sensor::{Directory, Running},
 };
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::{
     errno::Errno,
     sys::{
         signal::{Signal, kill},
+        socket::{setsockopt, sockopt},
         wait::waitpid,
     },
     unistd::{ForkResult, Gid, Pid, Uid, fork},
 };
-use sie_dns_sensor::daemon::{
-    directories::{make_spool, remake_spool},
-    privileges::{bound, drop_to},
-    sandbox::{Role, enter},
-    users::User,
+use sie_dns_sensor::{
+    config::SubmitServer,
+    daemon::{
+        directories::{make_spool, remake_spool},
+        privileges::{bound, drop_to},
+        sandbox::{Role, enter},
+        users::User,
+    },
+    upload::{
+        Network,
+        keys::{KeyType, make},
+    },
 };
 use std::{
     fs::{self, File, Permissions},
     io::{BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     os::{
         fd::AsRawFd,
         unix::{
@@ -30,7 +44,9 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
 };
 
 /// Numbers that no system gives to its users; so none has to be made.
@@ -117,10 +133,22 @@ impl Child {
     }
 
     #[track_caller]
-    fn can_neither_connect_nor_execute_nor_return(&self) {
-        for family in [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX, libc::AF_PACKET, libc::AF_NETLINK] {
-            let arguments = [Number(family.into()), Number(libc::SOCK_DGRAM.into()), Number(0)];
-            self.refused(libc::SYS_socket, &arguments, Errno::EPERM);
+    fn can_open_no_socket_of(&self, families: &[i32]) {
+        for family in families {
+            for of in [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_RAW] {
+                let arguments = [Number((*family).into()), Number(of.into()), Number(0)];
+                self.refused(libc::SYS_socket, &arguments, Errno::EPERM);
+            }
+        }
+    }
+
+    #[track_caller]
+    fn can_neither_serve_nor_execute_nor_return(&self) {
+        self.can_open_no_socket_of(&[libc::AF_UNIX, libc::AF_PACKET, libc::AF_NETLINK, libc::AF_VSOCK]);
+        let pair = [Number(libc::AF_UNIX.into()), Number(libc::SOCK_STREAM.into()), Number(0), Bytes(&[0; 8])];
+        self.refused(libc::SYS_socketpair, &pair, Errno::EPERM);
+        for call in [libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4] {
+            self.refused(call, &[Number(0), Number(0), Number(0)], Errno::EPERM);
         }
         self.refused(libc::SYS_execve, &[Name("/bin/true"), Number(0), Number(0)], Errno::EPERM);
         self.refused(libc::SYS_fork, &[], Errno::EPERM);
@@ -176,6 +204,10 @@ impl Spool {
 
     fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    fn stages(&self) -> [PathBuf; 3] {
+        ["new", "waiting", "archive"].map(|stage| self.path(stage).join("ch202"))
     }
 
     fn give(&self, name: &str, uid: u32, mode: u32) {
@@ -234,7 +266,8 @@ fn the_capture_child_can_write_its_directory_and_do_nothing_else() {
     let child = Child::start(|| capture(&spool.path("new/ch202")));
     let (device, enforced) = child.said.split_once(' ').unwrap();
     child.has_nothing_left(SENSOR, &SENSOR.to_string());
-    child.can_neither_connect_nor_execute_nor_return();
+    child.can_open_no_socket_of(&[libc::AF_INET, libc::AF_INET6]);
+    child.can_neither_serve_nor_execute_nor_return();
 
     assert!(child.opens(&spool.path("new/ch202/file"), CREATE).is_ok());
     assert_eq!(child.opens(&spool.path("keys/upload"), libc::O_RDONLY), Err(Errno::EACCES));
@@ -265,30 +298,167 @@ fn the_upload_child_moves_files_and_only_reads_its_key() {
         return;
     }
     let spool = Spool::new();
-    let stages = ["new", "waiting", "archive"].map(|stage| spool.path(stage).join("ch202"));
+    let stages = spool.stages();
     fs::write(stages[0].join("file"), "").unwrap();
     // Owned by the one, writable for the other's group: protected_hardlinks allows the link only so.
     spool.give("new/ch202/file", SENSOR, 0o660);
+    let target = spool.path("target");
+    fs::create_dir(&target).unwrap();
+    spool.give("target", UPLOAD, 0o700);
     let child = Child::start(|| {
-        bound().map_err(|error| error.to_string())?;
-        drop_to(&upload()).map_err(|error| error.to_string())?;
-        let role = Role::Upload { stages: &stages, keys: &[spool.path("keys/upload"), spool.path("keys/absent")] };
-        let entered = enter(&role).map_err(|error| error.to_string())?;
+        let keys = [spool.path("keys"), spool.path("absent")];
+        let enforced = begin_upload(&Role::Upload { stages: &stages, keys: &keys, target: Some(&target) })?;
         fs::hard_link(stages[0].join("file"), stages[2].join("file")).map_err(|error| format!("link: {error}"))?;
         fs::rename(stages[0].join("file"), stages[1].join("file")).map_err(|error| format!("rename: {error}"))?;
-        Ok(entered.enforced.join(", "))
+        let send = || {
+            fs::copy(stages[1].join("file"), target.join(".temporary"))?;
+            File::open(target.join(".temporary"))?.sync_all()?;
+            fs::rename(target.join(".temporary"), target.join("file"))?;
+            fs::write(target.join(".old"), "")?;
+            fs::remove_file(target.join(".old"))
+        };
+        send().map_err(|error| format!("target: {error}"))?;
+        Ok(enforced)
     });
     child.has_nothing_left(UPLOAD, &format!("{SENSOR} {UPLOAD}"));
-    child.can_neither_connect_nor_execute_nor_return();
-    assert!(stages[1].join("file").exists() && stages[2].join("file").exists());
+    child.can_neither_serve_nor_execute_nor_return();
+    assert!(stages[1].join("file").exists() && stages[2].join("file").exists() && target.join("file").exists());
     assert!(child.opens(&spool.path("keys/upload"), libc::O_RDONLY).is_ok());
+    // A key that comes later.
+    fs::rename(spool.path("keys/upload"), spool.path("keys/old")).unwrap();
+    fs::write(spool.path("keys/upload"), "another").unwrap();
+    spool.give("keys/upload", UPLOAD, 0o600);
+    assert!(child.opens(&spool.path("keys/upload"), libc::O_RDONLY).is_ok());
+    assert_eq!(child.opens(Path::new("/etc/shadow"), libc::O_RDONLY), Err(Errno::EACCES));
     if child.said.contains("Landlock") {
         assert_eq!(child.opens(&spool.path("keys/upload"), libc::O_RDWR), Err(Errno::EACCES));
         assert_eq!(child.opens(&spool.path("keys/other"), CREATE), Err(Errno::EACCES));
         assert_eq!(child.opens(&spool.path("new/open/file"), CREATE), Err(Errno::EACCES));
+        assert_eq!(child.opens(&spool.path("new/open"), libc::O_RDONLY), Err(Errno::EACCES));
+        assert_eq!(child.opens(Path::new("/usr/bin/env"), libc::O_RDONLY), Err(Errno::EACCES));
+        assert_eq!(child.opens(Path::new("/proc/self/status"), libc::O_RDONLY), Err(Errno::EACCES));
+        assert_eq!(child.opens(&std::env::temp_dir().join("sie-file"), CREATE), Err(Errno::EACCES));
     } else {
         eprintln!("skipped in part: this kernel's Landlock is too old, or absent");
     }
+}
+
+/// Enters the sandbox as the upload child does, and returns what is enforced.
+fn begin_upload(role: &Role) -> Result<String, String> {
+    bound().map_err(|error| error.to_string())?;
+    drop_to(&upload()).map_err(|error| error.to_string())?;
+    Ok(enter(role).map_err(|error| error.to_string())?.enforced.join(", "))
+}
+
+/// Finds a server, connects to it from a certain address, and logs in with the key.
+fn log_in(name_server: SocketAddr, key: &Path) -> Result<(), String> {
+    let mut network = Network::asking(&[name_server]);
+    let server = SubmitServer::Srv("submit.example".to_string());
+    let targets = network.targets(&server, &mut Watch::new()).map_err(|error| error.to_string())?;
+    let source = Some(Ipv4Addr::LOCALHOST.into());
+    let stream = network.connect(&targets[0], source, &mut Watch::new()).map_err(|error| error.to_string())?;
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    setsockopt(&stream, sockopt::KeepAlive, &true).map_err(|error| error.to_string())?;
+    setsockopt(&stream, sockopt::TcpUserTimeout, &30_000).map_err(|error| error.to_string())?;
+    let log_in = || {
+        let mut session = ssh2::Session::new()?;
+        session.set_tcp_stream(stream);
+        session.set_timeout(10_000);
+        session.handshake()?;
+        session.userauth_pubkey_file("root", None, key, None)?;
+        let mut channel = session.channel_session()?;
+        channel.exec("true")?;
+        channel.wait_eof()?;
+        channel.wait_close()?;
+        channel.exit_status()
+    };
+    match log_in() {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(format!("the command ended with {code}")),
+        Err(error) => Err(format!("ssh: {error}")),
+    }
+}
+
+/// A real SSH server on a loopback port, into which one key logs in.
+fn sshd(directory: &Path, public: &str) -> Option<(Running, u16)> {
+    let (port, directory) = (free_port().port(), directory.to_str().unwrap());
+    let host_key = format!("{directory}/host");
+    let user = User::current().unwrap();
+    make(Path::new(&host_key), KeyType::Ed25519, "", &user).unwrap();
+    fs::write(format!("{directory}/authorized"), format!("{public}\n")).unwrap();
+    let _ = fs::create_dir("/run/sshd");
+    let config = format!(
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {host_key}\nPidFile none\nUsePAM no\nStrictModes no\n\
+         AuthorizedKeysFile {directory}/authorized\nPermitRootLogin yes\nPasswordAuthentication no\n"
+    );
+    fs::write(format!("{directory}/sshd"), config).unwrap();
+    let mut command = Command::new("/usr/sbin/sshd");
+    command.args(["-D", "-e", "-f"]).arg(format!("{directory}/sshd"));
+    let Ok(child) = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn() else {
+        eprintln!("skipped: needs sshd");
+        return None;
+    };
+    let server = Running::new(child);
+    let end = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        assert!(Instant::now() < end, "sshd does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Some((server, port))
+}
+
+#[test]
+fn the_upload_child_finds_servers_and_logs_in_to_them_but_serves_nobody() {
+    if !is_root() {
+        return;
+    }
+    let (spool, directory) = (Spool::new(), Directory::new());
+    let stages = spool.stages();
+    let key = spool.path("keys/made");
+    let made = make(&key, KeyType::Ed25519, "", &upload()).unwrap();
+    let Some((_sshd, port)) = sshd(&directory.0, &made.public) else { return };
+    let zone = format!("_rsync._tcp.submit SRV 0 0 {port} server.example.\nserver A 127.0.0.1\nserver AAAA ::1\n");
+    let Some(name_server) = NameServer::start(&zone) else { return };
+    let child = Child::start(|| {
+        let keys = [spool.path("keys")];
+        let enforced = begin_upload(&Role::Upload { stages: &stages, keys: &keys, target: None })?;
+        log_in(name_server.address, &key)?;
+        // On threads too.
+        let thread = std::thread::Builder::new().name("worker".to_string());
+        let thread = thread.spawn({
+            let (address, key) = (name_server.address, key.clone());
+            move || log_in(address, &key)
+        });
+        thread.map_err(|error| error.to_string())?.join().map_err(|_| "panic")??;
+        fs::read("/etc/resolv.conf").map_err(|error| format!("resolv.conf: {error}"))?;
+        fs::read("/etc/hosts").map_err(|error| format!("hosts: {error}"))?;
+        Ok(enforced)
+    });
+    child.can_neither_serve_nor_execute_nor_return();
+    let socket = |family: i32, of: i32| [Number(family.into()), Number(of.into()), Number(0)];
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        child.refused(libc::SYS_socket, &socket(family, libc::SOCK_RAW), Errno::EPERM);
+        child.may(libc::SYS_socket, &socket(family, libc::SOCK_DGRAM));
+    }
+    let tcp = Number(child.may(libc::SYS_socket, &socket(libc::AF_INET, libc::SOCK_STREAM)));
+    // sockaddr_in of 127.0.0.1 and a port.
+    let address = |port: u16| {
+        let mut address = [0; 16];
+        address[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+        address[2..4].copy_from_slice(&port.to_be_bytes());
+        address[4..8].copy_from_slice(&[127, 0, 0, 1]);
+        address
+    };
+    if child.said.contains("Landlock") && !child.said.contains("TCP") {
+        let taken = [tcp, Bytes(&address(free_port().port())), Number(16)];
+        child.refused(libc::SYS_bind, &taken, Errno::EACCES);
+    }
+    child.may(libc::SYS_bind, &[tcp, Bytes(&address(0)), Number(16)]);
+    child.refused(libc::SYS_listen, &[tcp, Number(1)], Errno::EPERM);
+    let mark = [tcp, Number(libc::SOL_SOCKET.into()), Number(libc::SO_MARK.into()), Bytes(&[1; 4]), Number(4)];
+    child.refused(libc::SYS_setsockopt, &mark, Errno::EPERM);
+    // Descriptors may be passed to it: the call is made, on one that is not open.
+    child.refused(libc::SYS_recvmsg, &[Number(999), Number(0), Number(0)], Errno::EBADF);
 }
 
 /// Leaves the process these capabilities.

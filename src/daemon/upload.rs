@@ -11,7 +11,7 @@ use super::{
     users,
 };
 use crate::{
-    config::{LogLevel, Settings},
+    config::{LogLevel, Settings, SubmitServer},
     spool::sort::{Limits, Note, Rules, Sorter},
     time::Clock,
 };
@@ -64,8 +64,15 @@ fn begin(post: &mut Post, start: &Start) -> Result<Upload, (String, bool)> {
     if opened.is_none() {
         post.send(&Report::DirectoryGone);
     }
-    let entered =
-        sandbox::enter(&Role::Upload { stages: &stages, keys: &[] }).map_err(|error| (error.to_string(), false))?;
+    // Directories: files in them may be replaced, or made later.
+    let keys = [settings.upload_key_path(), settings.known_hosts_path()].map(|path| path.parent().map(Path::to_owned));
+    let keys: Vec<PathBuf> = keys.into_iter().flatten().collect();
+    let target = match &settings.submit_server {
+        SubmitServer::Dir(path) => Some(path.as_path()),
+        _ => None,
+    };
+    let role = Role::Upload { stages: &stages, keys: &keys, target };
+    let entered = sandbox::enter(&role).map_err(|error| (error.to_string(), false))?;
     post.confined("upload", &entered);
     let sorter = Sorter::new(&settings.spool_dir, &settings.channel, rules(&settings));
     Ok(Upload { sorter, stages: opened.unwrap_or_default(), slot })

@@ -1,9 +1,9 @@
-//! Landlock: which files a child may use, and that it neither connects nor signals.
+//! Landlock: which files a child may use, which of TCP, and that it does not signal.
 
 use super::{Entered, Role, SandboxError};
 use crate::{escape::escaped, sys::linux::landlock_abi};
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
+    ABI, Access, AccessFs, AccessNet, BitFlags, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
     RulesetCreatedAttr, RulesetStatus, Scope, make_bitflags,
 };
 use std::path::Path;
@@ -24,6 +24,10 @@ const LATER: [(u32, &str); 5] = [
 
 /// Where libpcap's statistics read an interface's own drops, and what it links to.
 const INTERFACES: [&str; 2] = ["/sys/class/net", "/sys/devices"];
+
+/// Where the resolver's files are: the directories, since the files are replaced when the network changes.
+const RESOLVER: [&str; 4] = ["/etc", "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager"];
+const RESOLVER_FILE: &str = "/etc/resolv.conf";
 
 const CONFINE: &str = "confine the process to its files";
 
@@ -53,7 +57,11 @@ fn restrict(role: &Role) -> Result<RulesetStatus, Box<dyn std::error::Error>> {
     // All rights are handled, hence refused where no rule below gives them.
     let rules = Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))?
-        .handle_access(AccessNet::from_all(NEWEST))?
+        .handle_access(match role {
+            Role::Capture { .. } => AccessNet::from_all(NEWEST),
+            // DNS says where to connect.
+            Role::Upload { .. } => AccessNet::BindTcp.into(),
+        })?
         .scope(Scope::from_all(NEWEST))?
         .create()?;
     let write = make_bitflags!(AccessFs::{ReadFile | ReadDir | WriteFile | Truncate | MakeReg | RemoveFile});
@@ -62,10 +70,19 @@ fn restrict(role: &Role) -> Result<RulesetStatus, Box<dyn std::error::Error>> {
             let rules = allow(rules, output, write)?;
             INTERFACES.iter().try_fold(rules, |rules, path| allow_if_there(rules, Path::new(path)))?
         }
-        // The uploader will need here: the resolver's files (read), and above the network.
-        Role::Upload { stages, keys } => {
+        Role::Upload { stages, keys, target } => {
+            // Any port, that is, for who connects from a certain address.
+            let rules = rules.add_rule(NetPort::new(0, AccessNet::BindTcp))?;
             let rules = stages.iter().try_fold(rules, |rules, stage| allow(rules, stage, write | AccessFs::Refer))?;
-            keys.iter().try_fold(rules, |rules, path| allow_if_there(rules, path))?
+            let target = target.filter(|target| target.is_dir());
+            let rules = target.into_iter().try_fold(rules, |rules, target| allow(rules, target, write))?;
+            let rules = keys.iter().try_fold(rules, |rules, path| allow_if_there(rules, path))?;
+            let linked = std::fs::canonicalize(RESOLVER_FILE).ok();
+            let resolver = RESOLVER.iter().map(Path::new).chain(linked.as_deref().and_then(Path::parent));
+            resolver.filter(|path| path.is_dir()).try_fold(rules, |rules, path| {
+                // Reading what a name is known of, no listing.
+                allow(rules, path, AccessFs::ReadFile.into())
+            })?
         }
     };
     Ok(rules.restrict_self()?.ruleset)

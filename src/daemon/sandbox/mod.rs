@@ -36,12 +36,19 @@ pub enum Role<'p> {
         /// would become a file's.
         devices: &'p [RawFd],
     },
-    /// Moves files through the spool.
+    /// Moves files through the spool and sends them. It connects where it wants, since DNS says where the servers are;
+    /// nobody can connect to it. It also reads the resolver's files, and descriptors can be passed to it.
+    ///
+    /// FreeBSD: there is no sandbox for it, since capability mode knows no connect(2).
     Upload {
         /// STAGE/CHANNEL of the stages it moves files between; it creates none of them.
         stages: &'p [PathBuf],
-        /// The files and directories that it only reads: key and known hosts. What is not there is left out.
+        /// The files and directories that it only reads: of the key and the known hosts, the directories, so that files
+        /// that are replaced or made later are seen. What is not there is left out.
         keys: &'p [PathBuf],
+        /// The directory that it sends files to, if it does: it creates, writes, renames and removes files there. If it
+        /// is not there, it is left out.
+        target: Option<&'p Path>,
     },
 }
 
@@ -80,6 +87,10 @@ impl std::error::Error for SandboxError {}
 pub fn enter(role: &Role) -> Result<Entered, SandboxError> {
     if let Some(threads) = super::privileges::threads().filter(|threads| *threads != 1) {
         return Err(SandboxError::new("enter the sandbox", format!("the process has {threads} threads")));
+    }
+    if let Role::Upload { .. } = role {
+        // Reads its configuration now, and may load what that names: afterwards it could do neither.
+        openssl::init();
     }
     confine(role)
 }

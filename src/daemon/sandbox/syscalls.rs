@@ -117,6 +117,40 @@ const MOVING: &[c_long] = &[libc::SYS_linkat, libc::SYS_link];
 #[cfg(not(target_arch = "x86_64"))]
 const MOVING: &[c_long] = &[libc::SYS_linkat];
 
+/// What the network needs, and an event loop; sockets and their options are in [`network`].
+const NETWORK: &[c_long] = &[
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_getpeername,
+    libc::SYS_sendmsg,
+    libc::SYS_recvmsg,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
+    libc::SYS_eventfd2,
+];
+
+/// Options of sockets that may be set: what keeps a connection alive and quick.
+const OPTIONS: &[(libc::c_int, libc::c_int)] = &[
+    (libc::SOL_SOCKET, libc::SO_KEEPALIVE),
+    (libc::SOL_SOCKET, libc::SO_RCVTIMEO),
+    (libc::SOL_SOCKET, libc::SO_SNDTIMEO),
+    (libc::SOL_SOCKET, libc::SO_RCVBUF),
+    (libc::SOL_SOCKET, libc::SO_SNDBUF),
+    (libc::SOL_SOCKET, libc::SO_REUSEADDR),
+    (libc::IPPROTO_TCP, libc::TCP_NODELAY),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPCNT),
+    (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT),
+    (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+];
+
+/// The part of a socket's type that is none of its flags: SOCK_TYPE_MASK in the kernel's net.h.
+const SOCKET_TYPE: u64 = 0xf;
+
 /// Calls that write or send, or set a descriptor's number free: not on a capture device. Their first argument is the
 /// descriptor.
 const NOT_ON_DEVICES: &[c_long] =
@@ -179,13 +213,13 @@ fn allowed(role: &Role) -> Built<Calls> {
     calls.extend(FREE.iter().chain(OLDER).map(|call| (*call, Vec::new())));
     let devices = match role {
         Role::Capture { devices, .. } => {
-            calls.insert(libc::SYS_getsockopt, asking()?);
+            calls.insert(libc::SYS_getsockopt, any(1, &[libc::SOL_SOCKET.into(), libc::SOL_PACKET.into()])?);
             calls.insert(libc::SYS_setsockopt, filtering()?);
             *devices
         }
-        // The uploader will need here: socket, connect and what goes with them.
         Role::Upload { .. } => {
-            calls.extend(MOVING.iter().map(|call| (*call, Vec::new())));
+            calls.extend(MOVING.iter().chain(NETWORK).map(|call| (*call, Vec::new())));
+            calls.extend(network()?);
             &[]
         }
     };
@@ -224,17 +258,32 @@ fn conditional() -> Built<Calls> {
     ]))
 }
 
-/// Questions about sockets: errors, and the kernel's drops.
-fn asking() -> Built<Vec<SeccompRule>> {
-    any(1, &[libc::SOL_SOCKET.into(), libc::SOL_PACKET.into()])
+/// Sockets of TCP and UDP, and what may be asked of them and set. Those of other families reach other processes of this
+/// machine, or its kernel.
+fn network() -> Built<Calls> {
+    let mut sockets = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for of in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
+            let of = is(1, SeccompCmpOp::MaskedEq(SOCKET_TYPE), of.into())?;
+            sockets.push(SeccompRule::new(vec![is(0, SeccompCmpOp::Eq, family.into())?, of])?);
+        }
+    }
+    Ok(BTreeMap::from([
+        (libc::SYS_socket, sockets),
+        (libc::SYS_getsockopt, any(1, &[libc::SOL_SOCKET.into(), libc::IPPROTO_TCP.into()])?),
+        (libc::SYS_setsockopt, options(OPTIONS)?),
+    ]))
 }
 
 /// Setting a socket's packet filter, nothing else; PACKET_TX_RING would be a way to send.
 fn filtering() -> Built<Vec<SeccompRule>> {
-    let options = [libc::SO_ATTACH_FILTER, libc::SO_DETACH_FILTER];
-    let rules = options.into_iter().map(|option| {
-        let level = is(1, SeccompCmpOp::Eq, libc::SOL_SOCKET.into())?;
-        SeccompRule::new(vec![level, is(2, SeccompCmpOp::Eq, option.into())?])
+    options(&[(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER), (libc::SOL_SOCKET, libc::SO_DETACH_FILTER)])
+}
+
+/// Socket options by their levels.
+fn options(options: &[(libc::c_int, libc::c_int)]) -> Built<Vec<SeccompRule>> {
+    let rules = options.iter().map(|&(level, option)| {
+        SeccompRule::new(vec![is(1, SeccompCmpOp::Eq, level.into())?, is(2, SeccompCmpOp::Eq, option.into())?])
     });
     rules.collect()
 }
