@@ -18,6 +18,7 @@ mod event;
 mod feeder;
 mod files;
 mod keeper;
+pub(crate) mod link;
 pub(crate) mod names;
 pub(crate) mod part;
 mod queue;

@@ -3,8 +3,8 @@
 pub use super::trim::Limits;
 
 use super::{
-    copy::{Copy, STEP, fill, is_equal, is_unlocked, open_file, remove_left, sync_directory},
-    directory::is_same,
+    copy::{is_unlocked, remove_left, sync_directory},
+    link::{Placed, place},
     names,
     trim::{self, Removed},
 };
@@ -12,9 +12,7 @@ use crate::{escape::escaped, time::Timestamp};
 use std::{
     collections::HashSet,
     fmt::{self, Display, Formatter},
-    fs::{self, Permissions},
-    io::{self, Write},
-    os::unix::fs::PermissionsExt,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -212,7 +210,7 @@ impl Sorter {
         let mut archived = HashSet::new();
         for name in names {
             turn();
-            match link(&self.new.join(name), &self.archive, name, turn) {
+            match archive(&self.new.join(name), &self.archive, name, turn) {
                 Ok(is_new) => {
                     scan.done.counts.archived += u64::from(is_new);
                     archived.insert(name.as_str());
@@ -316,64 +314,17 @@ impl Note {
     }
 }
 
-/// Links `file` into `directory` unless it is there; whether it was not. Another file of the name is left in peace: this
+/// Puts `file` into the archive unless it is there; whether it was not. Another file of the name is left in peace: this
 /// one gets the next free nanosecond.
-fn link(file: &Path, directory: &Path, name: &str, turn: &mut impl FnMut()) -> io::Result<bool> {
+fn archive(file: &Path, directory: &Path, name: &str, turn: &mut impl FnMut()) -> io::Result<bool> {
     for name in candidates(name) {
-        let link = directory.join(&name);
-        let linked = match fs::hard_link(file, &link) {
-            // An archive of another file system may say so before it looks whether the name is taken.
-            Err(error) if is_for_copying(&error) && link.symlink_metadata().is_err() => {
-                copy(file, directory, &name, turn)
-            }
-            Err(error) if is_for_copying(&error) => Err(io::ErrorKind::AlreadyExists.into()),
-            linked => linked,
-        };
-        match linked {
-            Ok(()) => return Ok(true),
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Err(_) if is_archived(file, &link, turn)? => return Ok(false),
-            Err(_) => {}
+        match place(file, directory, &name, ARCHIVE_MODE, turn)? {
+            Placed::Made => return Ok(true),
+            Placed::There => return Ok(false),
+            Placed::Taken => {}
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
-}
-
-/// Whether a link cannot be made where a copy perhaps can: to another file system, on one without links, to a file with
-/// too many, or to one of the old package's, which this user may read but not write (protected_hardlinks of Linux).
-fn is_for_copying(error: &io::Error) -> bool {
-    let number = error.raw_os_error().unwrap_or_default();
-    [libc::EXDEV, libc::EPERM, libc::EMLINK, libc::EOPNOTSUPP, libc::ENOSYS].contains(&number)
-}
-
-fn copy(file: &Path, directory: &Path, name: &str, turn: &mut impl FnMut()) -> io::Result<()> {
-    let mut from = open_file(file)?;
-    let mut to = Copy::create(directory, ARCHIVE_MODE)?;
-    to.file().set_permissions(Permissions::from_mode(ARCHIVE_MODE))?; // whatever the umask
-    let mut buffer = vec![0; STEP];
-    loop {
-        let len = fill(&mut from, &mut buffer)?;
-        to.file().write_all(buffer.get(..len).unwrap_or_default())?;
-        turn();
-        if len < STEP {
-            return to.publish(name);
-        }
-    }
-}
-
-/// Whether what is in the archive is the file, or a copy of it: an earlier scan was killed before the file left `new/`.
-fn is_archived(file: &Path, link: &Path, turn: &mut impl FnMut()) -> io::Result<bool> {
-    let (here, there) = (file.symlink_metadata()?, link.symlink_metadata()?);
-    if is_same(&here, &there) {
-        return Ok(true);
-    }
-    if !there.is_file() || here.len() != there.len() {
-        return Ok(false);
-    }
-    is_equal(&mut open_file(file)?, &mut open_file(link)?, || {
-        turn();
-        true
-    })
 }
 
 /// The names a file may get: its own, and if it has a time in it, the nanoseconds after that.
@@ -387,8 +338,12 @@ fn candidates(name: &str) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spool::part::tests::Scratch;
-    use std::{os::unix::fs::MetadataExt, time::Duration};
+    use crate::spool::{copy::STEP, part::tests::Scratch};
+    use std::{
+        fs::Permissions,
+        os::unix::fs::{MetadataExt, PermissionsExt},
+        time::Duration,
+    };
 
     const NOW: Timestamp = Timestamp::from_nanos(1_700_000_000_000_000_000);
 
@@ -594,20 +549,6 @@ mod tests {
         assert!(notes.is_empty(), "{notes:?}");
         assert_eq!(moved, names);
         assert_eq!((list(&spool, "waiting/c").len(), list(&spool, "archive/c").len()), (3, 3));
-    }
-
-    #[test]
-    fn a_copy_is_made_of_what_may_not_be_linked() {
-        for (error, expected) in
-            [(libc::EXDEV, true), (libc::EPERM, true), (libc::EACCES, false), (libc::EEXIST, false)]
-        {
-            assert_eq!(is_for_copying(&io::Error::from_raw_os_error(error)), expected);
-        }
-        let spool = spool();
-        put(&spool, "new/c", "a.nmsg", "one");
-        let mut turns = 0;
-        copy(&spool.0.join("new/c/a.nmsg"), &spool.0.join("archive/c"), "a.nmsg", &mut || turns += 1).unwrap();
-        assert_eq!((list(&spool, "archive/c"), turns), (vec!["a.nmsg".to_owned()], 1));
     }
 
     #[test]
