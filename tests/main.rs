@@ -49,5 +49,6 @@ mod signals;
 mod spool;
 mod ssh;
 mod sshd;
+mod spool_cli;
 mod streams;
 mod synthetic;

@@ -7,6 +7,7 @@ mod progress;
 mod read;
 mod replay;
 mod run;
+mod spool;
 
 use std::{env, ffi::OsString, path::Path, process::ExitCode};
 
@@ -32,6 +33,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Show what NMSG files hold
     Read(read::ReadArgs),
+    /// Show the files that wait, upload archived ones again, check that files are whole
+    Spool(spool::SpoolArgs),
 }
 
 /// The program: parses the command line, runs the subcommand.
@@ -42,6 +45,7 @@ pub fn main() -> ExitCode {
         Command::GenKey(args) => gen_key::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Read(args) => read::run(args),
+        Command::Spool(args) => spool::run(&args),
     }
 }
 

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use self::filter::Filter;
+pub(super) use self::filter::parse_time;
 use self::output::{Format, Output};
 use crate::escape::escaped;
 use crate::nmsg::dnsqr::Dnsqr;

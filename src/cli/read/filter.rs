@@ -146,7 +146,7 @@ fn parse_prefix(text: &str) -> Result<IpNet, String> {
 }
 
 /// Nanoseconds since 1970.
-fn parse_time(text: &str) -> Result<i128, String> {
+pub(in crate::cli) fn parse_time(text: &str) -> Result<i128, String> {
     if let Ok(seconds) = text.parse::<i64>() {
         return Ok(i128::from(seconds) * i128::from(NANOS));
     }
