@@ -31,6 +31,9 @@ use sie_dns_sensor::{
         Network,
         keys::{KeyType, make},
     },
+    spool::sort::{Rules, Sorter},
+    time::Timestamp,
+    upload::{Backlog, Lock, Outgoing, State, state::Writer},
 };
 use std::{
     fs::{self, File, Permissions},
@@ -47,6 +50,7 @@ use std::{
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Numbers that no system gives to its users; so none has to be made.
@@ -459,6 +463,47 @@ fn the_upload_child_finds_servers_and_logs_in_to_them_but_serves_nobody() {
     child.refused(libc::SYS_setsockopt, &mark, Errno::EPERM);
     // Descriptors may be passed to it: the call is made, on one that is not open.
     child.refused(libc::SYS_recvmsg, &[Number(999), Number(0), Number(0)], Errno::EBADF);
+#[test]
+fn the_upload_child_takes_on_what_the_old_package_left() {
+    if !is_root() {
+        return;
+    }
+    let spool = Spool::new();
+    let stages = ["new", "waiting", "archive"].map(|stage| spool.path(stage).join("ch202"));
+    let (old, older) = ("ns.example.net.20110501.1200.1304251200.000000042.nmsg", "of-2010.nmsg");
+    for (stage, name) in [("new", old), ("waiting", older)] {
+        let name = format!("{stage}/ch202/{name}");
+        fs::write(spool.path(&name), "old").unwrap();
+        spool.give(&name, SENSOR, 0o644); // nobody else may link it, where hard links are protected
+    }
+    let child = Child::start(|| {
+        bound().map_err(|error| error.to_string())?;
+        drop_to(&upload()).map_err(|error| error.to_string())?;
+        enter(&Role::Upload { stages: &stages, keys: &[] }).map_err(|error| error.to_string())?;
+        let rules = Rules { archive: true, upload: true, ..Rules::default() };
+        let scanned = Sorter::new(&spool.path(""), "ch202", rules).scan(Timestamp::default(), || {});
+        let _lock = Lock::take(&stages[1]).map_err(|error| error.to_string())?;
+        let state = State { process: std::process::id(), ..State::default() };
+        Writer::new(&stages[1]).write(state, Duration::ZERO).map_err(|error| format!("state: {error}"))?;
+        let mut backlog = Backlog::new(stages[1].clone());
+        backlog.list().map_err(|error| format!("list: {error}"))?;
+        let batch = backlog.batch(9, Timestamp::default(), Duration::ZERO);
+        let removed =
+            batch.iter().map(|name| Outgoing::open(&stages[1], name)?.remove()).collect::<Result<Vec<_>, _>>();
+        Ok(format!(
+            "{:?} {:?} {batch:?} {:?}",
+            scanned.notes,
+            scanned.moved,
+            removed.map_err(|error| error.to_string())
+        ))
+    });
+    assert_eq!(child.said, format!("[] [{old:?}] [{old:?}, {older:?}] Ok([true, true])"));
+    assert_eq!(fs::read(stages[2].join(old)).unwrap(), b"old");
+    if fs::read_to_string("/proc/sys/fs/protected_hardlinks").is_ok_and(|on| on.trim() == "1") {
+        let archived = fs::metadata(stages[2].join(old)).unwrap();
+        assert_eq!((archived.mode() & 0o7777, archived.uid()), (0o640, upload().uid.as_raw()));
+    }
+    Lock::take(&stages[1]).unwrap();
 }
 
 /// Leaves the process these capabilities.
