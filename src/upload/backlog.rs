@@ -1,5 +1,6 @@
 //! Which files are next.
 
+use super::one_line;
 use crate::{spool::names, time::Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -138,7 +139,7 @@ impl Backlog {
         }
         let tries = before.map_or(0, |failed| failed.tries).saturating_add(1);
         let due = now.saturating_add(delay(tries));
-        let reason = (self.reasons < REASONS_MAX).then(|| Box::from(reason));
+        let reason = (self.reasons < REASONS_MAX).then(|| Box::from(one_line(reason)));
         self.reasons += usize::from(reason.is_some());
         self.later.insert((due, key.clone()));
         self.failed.insert(key, Failed { tries, reason, due, mark: self.mark });

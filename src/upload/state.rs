@@ -1,6 +1,6 @@
 //! What the running uploader tells others: a hidden file beside those that wait.
 
-use super::one_line;
+use super::{Backlog, backlog::Trouble, one_line};
 use crate::{spool::names, time::Timestamp};
 use serde_json::{Map, Value, json};
 use std::{
@@ -56,6 +56,17 @@ pub struct FailedFile {
     pub error: Option<String>,
     /// When it is tried again.
     pub next_try: Option<Timestamp>,
+}
+
+/// The files of a backlog that failed, as many as are written.
+pub fn failed_files(backlog: &Backlog, wall: Timestamp, now: Duration) -> Vec<FailedFile> {
+    let file = |trouble: Trouble<'_>| FailedFile {
+        name: trouble.name,
+        tries: trouble.tries,
+        error: trouble.reason.map(cut),
+        next_try: Some(wall + trouble.due.saturating_sub(now)),
+    };
+    backlog.troubles().take(FILES_MAX).map(file).collect()
 }
 
 /// Writes the state of an uploader that holds the lock.
@@ -225,6 +236,19 @@ mod tests {
         }
         writer.remove();
         assert!(scratch.names().is_empty());
+    }
+
+    #[test]
+    fn the_times_of_failed_files_are_those_of_the_wall() {
+        let mut backlog = Backlog::new(PathBuf::new());
+        backlog.add("a.nmsg");
+        backlog.postpone("a.nmsg", "no\n", secs(100));
+        let wall = Timestamp::new(1_700_000_000, 0);
+        for (now, next) in [(101, 4), (105, 0), (200, 0)] {
+            let next_try = Some(wall + secs(next));
+            let expected = FailedFile { name: "a.nmsg".into(), tries: 1, error: Some("no".into()), next_try };
+            assert_eq!(failed_files(&backlog, wall, secs(now)), [expected]);
+        }
     }
 
     #[test]
