@@ -1,6 +1,6 @@
 //! `gen-key`, as an operator runs it.
 
-use crate::program::{Ended, SENSOR, Scratch, run};
+use crate::program::{Ended, SENSOR, Scratch};
 use std::{fs, os::unix::fs::symlink, process::Command};
 
 /// Runs it with the key in a directory of the test.
@@ -48,7 +48,7 @@ fn root_makes_it_the_upload_users_and_others_are_told_whom_to_be() {
     let directory = crate::sensor::Directory::new();
     let key = directory.0.join("keys/upload");
     let set = format!("uploadkey={}", key.display());
-    run(["gen-key", "-c", "/dev/null", "--set", &set, "--set", "upload_user=nobody"]).with_code(0);
+    crate::program::run(["gen-key", "-c", "/dev/null", "--set", &set, "--set", "upload_user=nobody"]).with_code(0);
     let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
     for (name, mode) in [("keys", 0o755), ("keys/upload", 0o600), ("keys/upload.pub", 0o644)] {
         let found = fs::metadata(directory.0.join(name)).unwrap();

@@ -383,7 +383,7 @@ fn log_in(name_server: SocketAddr, key: &Path) -> Result<(), String> {
     }
 }
 
-/// A real SSH server on a loopback port, into which one key logs in.
+/// A real SSH server on a loopback port, into which these keys log in.
 fn sshd(directory: &Path, public: &str) -> Option<(Running, u16)> {
     let (port, directory) = (free_port().port(), directory.to_str().unwrap());
     let host_key = format!("{directory}/host");
@@ -418,9 +418,10 @@ fn the_upload_child_finds_servers_and_logs_in_to_them_but_serves_nobody() {
     }
     let (spool, directory) = (Spool::new(), Directory::new());
     let stages = spool.stages();
-    let key = spool.path("keys/made");
-    let made = make(&key, KeyType::Ed25519, "", &upload()).unwrap();
-    let Some((_sshd, port)) = sshd(&directory.0, &made.public) else { return };
+    let [key, other] = ["keys/made", "keys/other"].map(|name| spool.path(name));
+    let made = [(&key, KeyType::Ed25519), (&other, KeyType::Rsa)];
+    let public = made.map(|(path, of)| make(path, of, "", &upload()).unwrap().public).join("\n");
+    let Some((_sshd, port)) = sshd(&directory.0, &public) else { return };
     let zone = format!("_rsync._tcp.submit SRV 0 0 {port} server.example.\nserver A 127.0.0.1\nserver AAAA ::1\n");
     let Some(name_server) = NameServer::start(&zone) else { return };
     let child = Child::start(|| {
@@ -430,8 +431,8 @@ fn the_upload_child_finds_servers_and_logs_in_to_them_but_serves_nobody() {
         // On threads too.
         let thread = std::thread::Builder::new().name("worker".to_string());
         let thread = thread.spawn({
-            let (address, key) = (name_server.address, key.clone());
-            move || log_in(address, &key)
+            let address = name_server.address;
+            move || log_in(address, &other)
         });
         thread.map_err(|error| error.to_string())?.join().map_err(|_| "panic")??;
         fs::read("/etc/resolv.conf").map_err(|error| format!("resolv.conf: {error}"))?;
