@@ -341,22 +341,22 @@ fn a_full_disk_is_said_and_leaves_no_file() {
     assert!(result.is_ok() && watch.confirmed == [0]);
 }
 
-/// Passes bytes on until so many have gone one way, and resets both connections then.
+/// Passes bytes on until so many have gone one way, and ends both connections then, or swallows the rest.
 struct Cut {
     port: u16,
     counted: thread::JoinHandle<(usize, usize)>,
 }
 
 impl Cut {
-    fn new(target: u16, up: usize, down: usize) -> Cut {
+    fn new(target: u16, up: usize, down: usize, swallows: bool) -> Cut {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let counted = thread::spawn(move || {
             let client = listener.accept().unwrap().0;
             let server = TcpStream::connect(("127.0.0.1", target)).unwrap();
             thread::scope(|scope| {
-                let upward = scope.spawn(|| pass(&client, &server, up));
-                let downward = pass(&server, &client, down);
+                let upward = scope.spawn(|| pass(&client, &server, up, swallows));
+                let downward = pass(&server, &client, down, swallows);
                 (upward.join().unwrap(), downward)
             })
         });
@@ -365,7 +365,7 @@ impl Cut {
 }
 
 /// How many bytes went.
-fn pass(mut from: &TcpStream, mut to: &TcpStream, limit: usize) -> usize {
+fn pass(mut from: &TcpStream, mut to: &TcpStream, limit: usize, swallows: bool) -> usize {
     let mut buffer = [0; 4096];
     let mut passed = 0;
     while passed < limit {
@@ -375,6 +375,7 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, limit: usize) -> usize {
             _ => break,
         }
     }
+    while swallows && matches!(from.read(&mut buffer), Ok(1..)) {}
     let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
     passed
 }
@@ -386,7 +387,7 @@ fn wherever_the_connection_is_cut_no_torn_file_has_its_name_and_the_next_one_con
     let names = ["a.nmsg", "b.nmsg", "c.nmsg"];
     let mut files: Vec<_> = names.iter().zip(&contents).map(|(name, bytes)| way.outgoing(name, bytes)).collect();
     let mut attempt = |up, down| {
-        let cut = Cut::new(way.site.server.port, up, down);
+        let cut = Cut::new(way.site.server.port, up, down, false);
         let stream = TcpStream::connect(("127.0.0.1", cut.port)).unwrap();
         let mut watch = Watch::new();
         let port = way.site.server.port;
@@ -428,4 +429,34 @@ fn wherever_the_connection_is_cut_no_torn_file_has_its_name_and_the_next_one_con
     }
     eprintln!("{cuts} cuts, {confirmed_late} files there without a confirmation");
     assert!(cuts > 40 && confirmed_late > 0);
+}
+
+#[test]
+fn a_server_that_falls_silent_in_a_file_is_left_when_the_time_is_over() {
+    let Some(way) = Way::new() else { return };
+    let mut files = [way.outgoing("a", &bytes(500_000)), way.outgoing("b", b"b")];
+    // The server says little: its last 500 bytes are about the files.
+    let count = Cut::new(way.site.server.port, usize::MAX, usize::MAX, false);
+    let stream = TcpStream::connect(("127.0.0.1", count.port)).unwrap();
+    let port = way.site.server.port;
+    let mut connection = Connection::open(stream, "localhost", port, &way.site.account, &mut Watch::new()).unwrap();
+    send(&mut connection, &way.remote_dir(), &mut files).1.unwrap();
+    drop(connection);
+    let (_, down) = count.counted.join().unwrap();
+    ["a", "b"].iter().for_each(|name| fs::remove_file(way.there.path(name)).unwrap());
+    for (up, down) in [(100_000, usize::MAX), (usize::MAX, down - 500)] {
+        let cut = Cut::new(port, up, down, true);
+        let stream = TcpStream::connect(("127.0.0.1", cut.port)).unwrap();
+        let mut watch = Watch::hasty();
+        let mut connection = Connection::open(stream, "localhost", port, &way.site.account, &mut watch).unwrap();
+        let began = Instant::now();
+        let failure = sftp::send(&mut connection, &way.remote_dir(), &mut files, &mut watch).unwrap_err();
+        drop(connection);
+        assert!(failure.reason.contains("for 30 s"), "{failure}");
+        assert!(!failure.keeps_connection && watch.failed.len() + watch.confirmed.len() == 2, "{failure}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert!(watch.longest < Duration::from_secs(1), "{:?}", watch.longest);
+        assert!(watch.confirmed.iter().all(|&index| way.there.path(["a", "b"][index]).exists()));
+        assert!(up == usize::MAX || watch.confirmed.is_empty() && !way.there.path("a").exists());
+    }
 }

@@ -115,7 +115,10 @@ fn send_one(remote: &mut Remote, directory: &str, file: &mut Outgoing) -> Result
     let target = join(directory, file.name());
     let temporary = join(directory, &hidden_name(file.name())?);
     let mut written = create(remote, directory, &temporary, file.mode())?;
-    let result = fill(remote, &temporary, &mut written, file);
+    let result = match fill(remote, &temporary, &mut written, file) {
+        Err(Trouble::Lost(failure)) => return Err(Trouble::Lost(failure)),
+        result => result,
+    };
     let closed = remote.ask("the end of a file", |_| written.close())?;
     let result = result.and_then(|modified| match closed {
         Ok(()) => publish(remote, &temporary, &target, file).map(|()| modified),
