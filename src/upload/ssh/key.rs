@@ -163,3 +163,43 @@ fn bits(number: &[u8]) -> u32 {
     let zeros = number.first().map_or(0, |first| first.leading_zeros());
     u32::try_from(number.len()).map_or(u32::MAX, |bytes| bytes.saturating_mul(8).saturating_sub(zeros))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use ssh_key::{LineEnding, private::Ed25519Keypair, private::Ed25519PrivateKey, public::Ed25519PublicKey};
+    use std::sync::LazyLock;
+
+    static PEM: LazyLock<String> =
+        LazyLock::new(|| String::from_utf8(Rsa::generate(1024).unwrap().private_key_to_pem().unwrap()).unwrap());
+
+    fn openssh() -> String {
+        let (public, private) = (Ed25519PublicKey([1; 32]), Ed25519PrivateKey::from_bytes(&[2; 32]));
+        OpenSsh::from(Ed25519Keypair { public, private }).to_openssh(LineEnding::LF).unwrap().to_string()
+    }
+
+    #[test]
+    fn line_ends_and_comments_around_a_key_do_not_matter() {
+        let fingerprint = PrivateKey::parse(openssh()).unwrap().fingerprint();
+        for text in [openssh().replace('\n', "\r\n"), format!("a comment\n{}", openssh())] {
+            let key = PrivateKey::parse(text).unwrap();
+            assert_eq!((key.algorithm(), key.fingerprint()), ("ssh-ed25519", fingerprint.clone()));
+            assert_eq!(format!("{key:?}"), format!("PrivateKey(ssh-ed25519 {fingerprint})"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_key_is_an_error_or_a_key(at in 0..1000usize, byte in 0x20..0x7fu8, cut in 0..1000usize) {
+            for text in [PEM.clone(), openssh()] {
+                let mut bytes = text.into_bytes();
+                bytes.truncate(bytes.len() - cut.min(bytes.len()) * usize::from(byte & 1));
+                if let Some(place) = bytes.get_mut(at) {
+                    *place = byte;
+                }
+                let _ = PrivateKey::parse(String::from_utf8(bytes).unwrap());
+            }
+        }
+    }
+}
