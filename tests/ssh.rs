@@ -6,7 +6,7 @@ use super::{
 };
 use sie_dns_sensor::upload::{
     Attendant, Ending, Failure, Pipe, Step, Turn,
-    ssh::{Account, Connection, Exec, fingerprint},
+    ssh::{Account, Connection, Exec, fingerprint, key::PrivateKey},
 };
 use std::{
     fs,
@@ -195,6 +195,8 @@ fn every_kind_of_key_that_the_old_package_or_this_one_makes_logs_in() {
         ["-t ed25519", "-t rsa -b 2048", "-t rsa -b 1024", "-t rsa -b 1024 -m PEM", "-t rsa -b 3072 -m PEM", "-t ecdsa"]
     {
         let Some(site) = Site::with(kind, &["-t ed25519"], "", "") else { return };
+        let key = PrivateKey::read(&site.account.key).unwrap();
+        assert_eq!(key.fingerprint(), fingerprint_of(&site.account.key), "{kind}");
         let mut connection = site.connection();
         assert_eq!(run_command(&mut connection, "echo in", b"").0, b"in\n", "{kind}");
         let is_short = connection.remarks().iter().any(|remark| remark.contains("1024 bits"));
@@ -354,7 +356,7 @@ fn garbage_and_endless_text_instead_of_a_version_is_no_ssh() {
     for line in [&b"a"[..], b"line\r\n", b"SSH-"] {
         let port = impostor(move |mut stream| while stream.write_all(&line.repeat(1000)).is_ok() {});
         let failure = open_at(port, &mut Watch::new());
-        assert!(failure.reason.contains("does not speak SSH"), "{failure}");
+        assert!(failure.reason.contains("does not begin with SSH"), "{failure}");
         assert!(failure.reason.len() < 1000, "{failure}");
     }
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());

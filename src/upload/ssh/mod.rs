@@ -3,11 +3,13 @@
 mod exec;
 pub mod key;
 pub mod known_hosts;
+mod opening;
 mod session;
 
 pub use exec::Exec;
+pub use opening::Account;
 pub(super) use session::Wait;
-pub use session::{Account, Connection, KEEP_ALIVE};
+pub use session::{Connection, KEEP_ALIVE};
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 
