@@ -35,6 +35,13 @@ enum Command {
     Read(read::ReadArgs),
     /// Show the files that wait, upload archived ones again, check that files are whole
     Spool(spool::SpoolArgs),
+    /// Said by the sensor to its own process that starts ssh_program
+    #[command(hide = true)]
+    Launch {
+        /// The program and its first arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        words: Vec<String>,
+    },
 }
 
 /// The program: parses the command line, runs the subcommand.
@@ -46,6 +53,13 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Read(args) => read::run(args),
         Command::Spool(args) => spool::run(&args),
+        Command::Launch { words } => match crate::upload::program::serve(&words) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("sie-dns-sensor launch: {error}");
+                ExitCode::from(2)
+            }
+        },
     }
 }
 

@@ -185,7 +185,7 @@ impl Child {
 }
 
 /// The program that runs, also when its file has been replaced since.
-fn program() -> io::Result<PathBuf> {
+pub(crate) fn program() -> io::Result<PathBuf> {
     if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod freebsd;
 pub(crate) mod linux;
 #[cfg(target_os = "linux")]
 pub mod packet_socket;
+pub(crate) mod passing;
 pub mod pcap;
 pub(crate) mod shared;
 pub(crate) mod time_status;

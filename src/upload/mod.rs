@@ -21,6 +21,7 @@ pub mod lock;
 mod outgoing;
 mod pipe;
 mod process;
+pub mod program;
 mod resolve;
 pub mod rsync;
 pub mod sftp;
