@@ -50,5 +50,6 @@ mod spool;
 mod ssh;
 mod sshd;
 mod spool_cli;
+mod ssh_program;
 mod streams;
 mod synthetic;
