@@ -217,6 +217,8 @@ pub enum Fault {
     InterfaceTwice(String),
     /// A path that depends on the current directory.
     NotAbsolute,
+    /// A program that is neither a whole path nor a name.
+    NotProgram,
     /// Letters, digits, dot, underscore and hyphen only.
     NotIdentifier,
     /// Not a host or service name, address and port, or directory; the line to write when it can be guessed.
@@ -315,6 +317,9 @@ impl fmt::Display for Fault {
                 write!(f, "{} is listed twice; write it once", quoted(item))
             }
             Fault::NotAbsolute => f.write_str("not a whole path; write it from / on"),
+            Fault::NotProgram => {
+                f.write_str("not a program; write its path from / on, or its name, then its arguments, without quotes")
+            }
             Fault::NotIdentifier => f.write_str("use letters, digits, dot, underscore and hyphen only"),
             Fault::NotServer(Some(cure)) => write!(f, "an address needs a port; write \"{cure}\""),
             Fault::NotServer(None) => {

@@ -252,8 +252,8 @@ settings! {
     /// The address to upload from.
     rsync_source: Option<IpAddr>, "rsync_source" = "", "address", optional(address),
         UPLOAD, Hup, Unset;
-    /// A program to run in the place of the SSH built in.
-    ssh_program: Option<PathBuf>, "ssh_program" = "", "path", optional(path),
+    /// A program to run in the place of the SSH built in, with its first arguments.
+    ssh_program: Vec<String>, "ssh_program" = "", "words", program,
         UPLOAD, Restart, Unset;
     /// Bytes per second of uploads; none: no limit.
     upload_rate: Option<u64>, "upload_rate_kbytes" = "0", "kilobytes, 0 to 8796093022208; 0: no limit",

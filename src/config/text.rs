@@ -156,6 +156,12 @@ impl Written for PathBuf {
     }
 }
 
+impl Written for Vec<String> {
+    fn written(&self, _: Unit) -> String {
+        self.join(" ")
+    }
+}
+
 impl Written for Vec<Interface> {
     fn written(&self, _: Unit) -> String {
         let one = |interface: &Interface| format!("{}{}", interface.name, if interface.promiscuous { "+" } else { "" });

@@ -299,6 +299,16 @@ pub(super) fn path(text: &str, _: &mut Remarks) -> Result<PathBuf, Faults> {
     }
 }
 
+/// Words between blanks: a program, by its path or its name, and arguments.
+pub(super) fn program(text: &str, remarks: &mut Remarks) -> Result<Vec<String>, Faults> {
+    let words: Vec<String> = line(text, remarks)?.split_ascii_whitespace().map(str::to_owned).collect();
+    match words.first() {
+        Some(first) if first.starts_with('/') => Ok(words),
+        Some(first) if !first.starts_with('-') && !first.contains(['/', '"', '\'', '\\']) => Ok(words),
+        _ => Err(Fault::NotProgram.into()),
+    }
+}
+
 /// A text that ends up in a path or command: `[A-Za-z0-9._-]+`, neither a directory nor an option.
 pub(super) fn identifier(text: &str, _: &mut Remarks) -> Result<String, Faults> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
@@ -409,6 +419,11 @@ mod tests {
         }
         assert!(path("var/spool", &mut Vec::new()).is_err());
         assert!(line("a\x1b", &mut Vec::new()).is_err());
+        assert_eq!(program("ssh  -J jump", &mut Vec::new()).unwrap(), ["ssh", "-J", "jump"]);
+        assert_eq!(program("/usr/bin/ssh", &mut Vec::new()).unwrap(), ["/usr/bin/ssh"]);
+        for text in ["-J", "bin/ssh", "./ssh", "\"/a b/ssh\"", "ssh\n", " "] {
+            assert!(program(text, &mut Vec::new()).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -138,16 +138,14 @@ fn expanded(path: &Path) -> Result<String, String> {
 
 /// The program that `word` names: a path, or a name to be found where programs are.
 pub fn find(word: &str) -> io::Result<PathBuf> {
-    if word.contains('/') {
-        return Ok(word.into());
-    }
-    let path = env::var_os("PATH").unwrap_or(DEFAULT_PATH.into());
     let is_program =
         |path: &PathBuf| path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
-    let found =
-        env::split_paths(&path).filter(|directory| directory.is_absolute()).map(|directory| directory.join(word));
-    found.into_iter().find(is_program).ok_or_else(|| {
-        io::Error::new(ErrorKind::NotFound, format!("there is no program {word} in {}", path.to_string_lossy()))
+    let path = if word.contains('/') { "/".into() } else { env::var_os("PATH").unwrap_or(DEFAULT_PATH.into()) };
+    // Joined with a whole path, a directory gives that path.
+    let mut found = env::split_paths(&path).filter(|directory| directory.is_absolute()).map(|found| found.join(word));
+    found.find(is_program).ok_or_else(|| {
+        let place = if word.contains('/') { String::new() } else { format!(" in {}", path.to_string_lossy()) };
+        io::Error::new(ErrorKind::NotFound, format!("there is no program {word}{place}"))
     })
 }
 
@@ -490,6 +488,8 @@ mod tests {
         let mut launcher = Launcher { socket: ours, number: 0 };
         let error = launcher.open(&destination()).err().unwrap();
         assert!(error.to_string().starts_with("cannot start /no/such/ssh: No such file"), "{error}");
-        assert!(find("no-such-program").is_err() && find("sh").is_ok());
+        assert!(find("no-such-program").is_err() && find("/no/such").is_err());
+        assert_eq!(find("/bin/sh").unwrap(), Path::new("/bin/sh"));
+        assert!(find("sh").unwrap().ends_with("sh"));
     }
 }

@@ -4,6 +4,7 @@ use super::{accounts::Account, report::Report};
 use crate::{
     config::{Settings, SubmitServer},
     escape::escaped,
+    upload::program,
 };
 use nix::{
     sys::statvfs::statvfs,
@@ -27,6 +28,19 @@ pub(super) fn describe(settings: &Settings, report: &mut Report) {
     }
     if settings.upload && !matches!(settings.submit_server, SubmitServer::Dir(_)) {
         upload_key(settings, report);
+        ssh_program(settings, report);
+    }
+}
+
+/// The program in the place of the SSH built in.
+fn ssh_program(settings: &Settings, report: &mut Report) {
+    let Some(word) = settings.ssh_program.first() else { return };
+    match program::find(word) {
+        Ok(path) => report.row("ssh program", escaped(&path)),
+        Err(error) => {
+            report.row("ssh program", format!("{word}, missing"));
+            report.warn(format!("cannot run ssh_program: {error}; nothing is uploaded without it"));
+        }
     }
 }
 
