@@ -27,13 +27,13 @@ use sie_dns_sensor::{
         sandbox::{Role, enter},
         users::User,
     },
-    upload::{
-        Network,
-        keys::{KeyType, make},
-    },
     spool::sort::{Rules, Sorter},
     time::Timestamp,
-    upload::{Backlog, Lock, Outgoing, State, state::Writer},
+    upload::{
+        Backlog, Lock, Network, Outgoing, State,
+        keys::{KeyType, make},
+        state::Writer,
+    },
 };
 use std::{
     fs::{self, File, Permissions},
@@ -50,7 +50,6 @@ use std::{
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
-    time::Duration,
 };
 
 /// Numbers that no system gives to its users; so none has to be made.
@@ -464,6 +463,8 @@ fn the_upload_child_finds_servers_and_logs_in_to_them_but_serves_nobody() {
     child.refused(libc::SYS_setsockopt, &mark, Errno::EPERM);
     // Descriptors may be passed to it: the call is made, on one that is not open.
     child.refused(libc::SYS_recvmsg, &[Number(999), Number(0), Number(0)], Errno::EBADF);
+}
+
 #[test]
 fn the_upload_child_takes_on_what_the_old_package_left() {
     if !is_root() {
@@ -480,7 +481,7 @@ fn the_upload_child_takes_on_what_the_old_package_left() {
     let child = Child::start(|| {
         bound().map_err(|error| error.to_string())?;
         drop_to(&upload()).map_err(|error| error.to_string())?;
-        enter(&Role::Upload { stages: &stages, keys: &[] }).map_err(|error| error.to_string())?;
+        enter(&Role::Upload { stages: &stages, keys: &[], target: None }).map_err(|error| error.to_string())?;
         let rules = Rules { archive: true, upload: true, ..Rules::default() };
         let scanned = Sorter::new(&spool.path(""), "ch202", rules).scan(Timestamp::default(), || {});
         let _lock = Lock::take(&stages[1]).map_err(|error| error.to_string())?;
@@ -489,8 +490,10 @@ fn the_upload_child_takes_on_what_the_old_package_left() {
         let mut backlog = Backlog::new(stages[1].clone());
         backlog.list().map_err(|error| format!("list: {error}"))?;
         let batch = backlog.batch(9, Timestamp::default(), Duration::ZERO);
-        let removed =
-            batch.iter().map(|name| Outgoing::open(&stages[1], name)?.remove()).collect::<Result<Vec<_>, _>>();
+        let removed = batch
+            .iter()
+            .map(|name| Outgoing::open(&stages[1], name)?.receipt().remove())
+            .collect::<Result<Vec<_>, _>>();
         Ok(format!(
             "{:?} {:?} {batch:?} {:?}",
             scanned.notes,

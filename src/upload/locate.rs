@@ -25,7 +25,7 @@ const HOLD: Duration = Duration::from_secs(3600);
 const TARGETS_MAX: usize = 32;
 
 /// A server's name or address, and port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     /// In lower case, without a final dot; an IPv6 address without brackets.
     pub host: String,

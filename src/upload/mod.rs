@@ -12,29 +12,44 @@
 //! A transport is given open files and an [`Attendant`], tells it what the far end has confirmed, and removes nothing
 //! itself. Nothing waits without a limit: each wait asks the attendant once a second at least whether to go on.
 
-pub mod backlog;
+mod alarm;
+mod backlog;
 mod connect;
+mod desk;
 pub mod directory;
 pub mod keys;
 mod locate;
-pub mod lock;
+mod lock;
 mod outgoing;
 mod pipe;
+mod plan;
+mod probe;
 mod process;
 pub mod program;
+mod rate;
 mod resolve;
+mod retry;
 pub mod rsync;
+mod service;
 pub mod sftp;
 pub mod ssh;
 pub mod state;
+mod way;
+mod worker;
 
 pub use backlog::Backlog;
+pub use desk::{Desk, Line};
 pub use locate::{Network, Target};
 pub use lock::{Lock, LockError};
-pub use outgoing::Outgoing;
+pub use outgoing::{Outgoing, Receipt};
 pub use pipe::{Ending, Pipe};
+pub use plan::Plan;
+pub use probe::probe;
 pub use process::{Holder, Process};
+pub use service::Service;
 pub use state::{FailedFile, State};
+pub use way::Way;
+pub use worker::{Done, Worker};
 
 use crate::escape::Escaped;
 use std::{

@@ -11,9 +11,15 @@ use std::{
 /// A file that is to be sent, open.
 #[derive(Debug)]
 pub struct Outgoing {
+    receipt: Receipt,
+    file: File,
+}
+
+/// With which a file that was opened is removed once it has arrived.
+#[derive(Clone, Debug)]
+pub struct Receipt {
     path: PathBuf,
     name: String,
-    file: File,
     is: Identity,
 }
 
@@ -39,17 +45,23 @@ impl Outgoing {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Outgoing { path, name: name.to_owned(), file, is: Identity::new(&metadata) })
+        let receipt = Receipt { path, name: name.to_owned(), is: Identity::new(&metadata) };
+        Ok(Outgoing { receipt, file })
     }
 
     /// Its path here.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.receipt.path
+    }
+
+    /// With which it is removed.
+    pub fn receipt(&self) -> &Receipt {
+        &self.receipt
     }
 
     /// Its name, here and at the far end.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.receipt.name
     }
 
     /// What to read.
@@ -59,22 +71,39 @@ impl Outgoing {
 
     /// Its size in bytes when it was opened.
     pub fn size(&self) -> u64 {
-        self.is.size
+        self.receipt.is.size
     }
 
     /// When it was last written to: seconds since 1970.
     pub fn modified(&self) -> i64 {
-        self.is.modified.0
+        self.receipt.is.modified.0
     }
 
     /// Type and permissions, as in `st_mode`.
     pub fn mode(&self) -> u32 {
-        self.is.mode
+        self.receipt.is.mode
     }
 
     /// Whether the open file is what it was when it was opened.
     pub fn is_unchanged(&self) -> bool {
-        self.file.metadata().is_ok_and(|now| Identity::new(&now) == self.is)
+        self.file.metadata().is_ok_and(|now| Identity::new(&now) == self.receipt.is)
+    }
+}
+
+impl Receipt {
+    /// The file's path here.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.is.size
     }
 
     /// Removes it here, if what has its name is still what was opened; whether it was. What is gone already is well gone.
@@ -113,15 +142,15 @@ mod tests {
         let outgoing = Outgoing::open(&scratch.0, "a.nmsg").unwrap();
         fs::write(scratch.0.join("b"), "two").unwrap();
         fs::rename(scratch.0.join("b"), &path).unwrap();
-        assert!(!outgoing.remove().unwrap());
+        assert!(!outgoing.receipt().remove().unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"two");
         let outgoing = Outgoing::open(&scratch.0, "a.nmsg").unwrap();
         fs::write(&path, "three").unwrap();
         assert!(!outgoing.is_unchanged());
-        assert!(!outgoing.remove().unwrap());
+        assert!(!outgoing.receipt().remove().unwrap());
         let outgoing = Outgoing::open(&scratch.0, "a.nmsg").unwrap();
-        assert!(outgoing.is_unchanged() && outgoing.remove().unwrap());
-        assert!(outgoing.remove().unwrap() && !path.exists());
+        assert!(outgoing.is_unchanged() && outgoing.receipt().remove().unwrap());
+        assert!(outgoing.receipt().remove().unwrap() && !path.exists());
     }
 
     #[test]

@@ -53,6 +53,21 @@ pub fn send(
     result
 }
 
+/// Whether files could be sent, as far as can be seen without sending any.
+pub fn probe(connection: &mut Connection, remote_dir: &str, attendant: &mut dyn Attendant) -> Result<String, Failure> {
+    let mut remote = Remote::open(connection, attendant)?;
+    let directory = remote_dir.strip_suffix('/').filter(|directory| !directory.is_empty()).unwrap_or(remote_dir);
+    let found = remote.ask("a look at the directory", |sftp| sftp.stat(directory.as_ref()))?;
+    remote.keep();
+    let shown = Escaped(directory);
+    match found {
+        Ok(found) if found.is_dir() => Ok(format!("sftp, {shown}")),
+        Ok(_) => Err(Failure::new(Step::Command, format!("{shown} at the server is no directory"))),
+        Err(status) if status.is_no_such_file() => Ok(format!("sftp, {shown} will be made with the first file")),
+        Err(status) => Err(Failure::new(Step::Command, format!("{shown} at the server: {status}"))),
+    }
+}
+
 /// Leaves in `done` how many files have been told of.
 fn send_all(
     connection: &mut Connection,

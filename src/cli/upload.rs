@@ -1,0 +1,129 @@
+//! `sie-dns-sensor upload`: the upload alone, without a capture.
+
+use crate::{
+    config::{self, Settings},
+    daemon::{
+        self, Log, Signals, SystemClock, confine,
+        directories::{self, STAGES},
+        log, privileges, users,
+    },
+    upload::{Done, Plan, Service, Way, probe},
+};
+use clap::Args;
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    unistd::geteuid,
+};
+use std::{io, os::fd::AsFd, path::PathBuf, process::ExitCode};
+
+/// Exit code: files remain, or a check failed.
+const REMAIN: u8 = 1;
+/// Exit code: usage or failure.
+const FAILED: u8 = 2;
+/// Exit code: settings (EX_CONFIG of sysexits.h).
+const SETTINGS: u8 = 78;
+
+/// What was typed.
+#[derive(Args, Debug)]
+pub struct UploadArgs {
+    /// Read settings from this file, not from /etc/default/sie-dns-sensor
+    #[arg(short, long, value_name = "FILE", default_value_os_t = config::default_path().to_owned())]
+    config: PathBuf,
+    /// Set a setting, over what the configuration file says
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// Try each file that waits once, then exit: with 0 if none is left, with 1 otherwise
+    #[arg(long)]
+    once: bool,
+    /// Walk the way to the server and say what works and what does not; send nothing
+    #[arg(long, conflicts_with = "once")]
+    test: bool,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &UploadArgs) -> ExitCode {
+    match upload(args) {
+        Ok(code) => ExitCode::from(code),
+        Err((code, message)) => {
+            message.lines().for_each(|line| eprintln!("sie-dns-sensor upload: {line}"));
+            ExitCode::from(code)
+        }
+    }
+}
+
+type Failed = (u8, String);
+
+fn upload(args: &UploadArgs) -> Result<u8, Failed> {
+    let (settings, notices) =
+        config::load(Some(&args.config), &args.set).map_err(|problems| (SETTINGS, problems.to_string()))?;
+    let failed = |error: &dyn std::fmt::Display| (FAILED, error.to_string());
+    let signals = Signals::for_supervisor().map_err(|error| failed(&error))?;
+    daemon::keep_descriptors();
+    let mut log = Log::new(log::Options {
+        level: settings.log_level,
+        priority: settings.syslog_priority,
+        foreground: true,
+        syslog: log::syslog_path().to_owned(),
+    });
+    if !args.test {
+        notices.iter().for_each(|notice| log.warning(&notice.to_string()));
+    }
+    let stages = become_uploader(&settings, args.test)?;
+    if args.test {
+        return test(&settings, &stages).map_err(|error| failed(&error));
+    }
+    let done = if args.once { Done::Once } else { Done::Never };
+    let service = Service::new(&settings, done, SystemClock::new()).map_err(|error| failed(&error))?;
+    let entered = confine(&settings, &stages).map_err(|error| failed(&error))?;
+    entered.missing.iter().for_each(|missing| log.warning(&format!("confined less: {missing}")));
+    attend(service, &signals, &mut log).map_err(|error| failed(&error))
+}
+
+/// Drops root for the upload user; the directories that files go through.
+fn become_uploader(settings: &Settings, is_test: bool) -> Result<Vec<PathBuf>, Failed> {
+    let (spool, channel) = (&settings.spool_dir, &settings.channel);
+    let wrong = |error: &dyn std::fmt::Display| (SETTINGS, error.to_string());
+    if geteuid().is_root() {
+        let owner = users::of_capture(settings).map_err(|error| wrong(&error))?;
+        let user = users::of_upload(settings).map_err(|error| wrong(&error))?;
+        if !is_test {
+            directories::make_spool(spool, channel, &STAGES, &owner).map_err(|error| wrong(&error))?;
+        }
+        privileges::drop_to(&user).map_err(|error| (FAILED, error.to_string()))?;
+    }
+    Ok(STAGES.map(|stage| spool.join(stage).join(channel)).to_vec())
+}
+
+/// Until a signal says to leave, or the work is done.
+fn attend(mut service: Service<SystemClock>, signals: &Signals, log: &mut Log) -> io::Result<u8> {
+    let say = |lines: Vec<(config::LogLevel, String)>, log: &mut Log| {
+        lines.into_iter().for_each(|(level, line)| log.line(level, &line));
+    };
+    while !signals.leave() {
+        if service.is_due() {
+            service.look(|| {}, || {});
+        }
+        say(service.lines(), log);
+        if let Some(left) = service.left() {
+            return Ok(if left == 0 { 0 } else { REMAIN });
+        }
+        let bell = service.bell();
+        let mut descriptors = [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(bell, PollFlags::POLLIN)];
+        // An interruption is a signal, which is looked for next.
+        let _ = poll(&mut descriptors, PollTimeout::try_from(service.wait()).unwrap_or(PollTimeout::MAX));
+        signals.clear();
+    }
+    say(service.leave(), log);
+    Ok(0)
+}
+
+fn test(settings: &Settings, stages: &[PathBuf]) -> io::Result<u8> {
+    let plan = Plan::new(settings);
+    let mut way = Way::new(&plan)?;
+    // What the sensor may not do, the test may not either, or it would show another picture. The spool may be made later.
+    let stages: Vec<PathBuf> = stages.iter().filter(|stage| stage.is_dir()).cloned().collect();
+    let entered = confine(settings, &stages).map_err(io::Error::other)?;
+    entered.missing.iter().for_each(|missing| println!("note: confined less: {missing}"));
+    let is_well = probe(&plan, &mut way, &SystemClock::new(), &mut io::stdout().lock())?;
+    Ok(if is_well { 0 } else { REMAIN })
+}

@@ -1,0 +1,178 @@
+//! Both halves of the upload: one thread sorts files, the other sends them.
+
+use super::{Desk, Done, Line, Plan, Worker, lock::Lock, way::Way};
+use crate::{
+    config::{LogLevel, Settings},
+    spool::sort::{Limits, Note, Rules, Sorter},
+    time::Clock,
+};
+use std::{
+    io,
+    os::fd::BorrowedFd,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+/// It looks for files when it is told to, and so often besides: somebody may have put one there.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long it waits for the thread that sends, told to leave; that one asks twice a second.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// The upload of one channel.
+pub struct Service<C> {
+    desk: Arc<Desk>,
+    sorter: Sorter,
+    /// Without it nothing is touched.
+    lock: Option<Lock>,
+    /// Why it was not to be had, which is said once.
+    refused: Option<String>,
+    plan: Plan,
+    done: Done,
+    clock: C,
+    /// Held until the thread has it.
+    way: Option<Way>,
+    worker: Option<JoinHandle<usize>>,
+    next_look: Duration,
+}
+
+impl<C: Clock + Copy + Send + 'static> Service<C> {
+    /// Nothing is done yet. Call it before the process is confined; [`Service::look`] afterwards.
+    pub fn new(settings: &Settings, done: Done, clock: C) -> io::Result<Service<C>> {
+        let plan = Plan::new(settings);
+        Ok(Service {
+            desk: Arc::new(Desk::new()?),
+            sorter: Sorter::new(&settings.spool_dir, &settings.channel, rules(settings)),
+            lock: None,
+            refused: None,
+            way: Some(Way::new(&plan)?),
+            plan,
+            done,
+            clock,
+            worker: None,
+            next_look: Duration::ZERO,
+        })
+    }
+
+    /// How long until the next look.
+    pub fn wait(&self) -> Duration {
+        self.next_look.saturating_sub(self.clock.monotonic())
+    }
+
+    /// Whether it is time for the next look.
+    pub fn is_due(&self) -> bool {
+        self.wait().is_zero()
+    }
+
+    /// To poll for: there are lines, or the work is done.
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.desk.bell()
+    }
+
+    /// Sorts what was published, and has it sent. `tick` is called as that goes on, `turn` as the sending thread does.
+    pub fn look(&mut self, tick: impl FnMut(), turn: impl FnMut() + Send + 'static) {
+        self.next_look = self.clock.monotonic() + LOOK;
+        if !self.is_alone() {
+            return;
+        }
+        let scanned = self.sorter.scan(self.clock.wall(), tick);
+        scanned.notes.iter().for_each(|note| self.desk.say(level(note), note.to_string()));
+        if !scanned.moved.is_empty() {
+            self.desk.post(|mail| mail.names.extend(scanned.moved));
+        }
+        if let Some(way) = self.way.take() {
+            self.begin(way, turn);
+        }
+    }
+
+    /// Whether this is the one that has the channel.
+    fn is_alone(&mut self) -> bool {
+        if self.lock.is_some() {
+            return true;
+        }
+        match Lock::take(&self.plan.waiting) {
+            Ok(lock) => {
+                self.lock = Some(lock);
+                if self.refused.take().is_some() {
+                    self.desk.say(LogLevel::Info, "the other uploader has left; this one goes on".to_owned());
+                }
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                if self.refused.as_ref() != Some(&reason) {
+                    self.desk.say(LogLevel::Warning, reason.clone());
+                    self.refused = Some(reason);
+                }
+            }
+        }
+        self.lock.is_some()
+    }
+
+    fn begin(&mut self, way: Way, turn: impl FnMut() + Send + 'static) {
+        let (desk, clock, plan, done) = (Arc::clone(&self.desk), self.clock, self.plan.clone(), self.done);
+        let send = move || {
+            let left = Worker::new(&desk, clock, turn, plan, done, way).run();
+            desk.ring();
+            left
+        };
+        match thread::Builder::new().name("send".to_owned()).spawn(send) {
+            Ok(worker) => self.worker = Some(worker),
+            Err(error) => {
+                self.desk.say(LogLevel::Error, format!("cannot start a thread; nothing is uploaded: {error}"))
+            }
+        }
+    }
+
+    /// Other settings from now on.
+    pub fn change(&mut self, settings: &Settings) {
+        self.sorter.rules = rules(settings);
+        self.plan = Plan::new(settings);
+        let plan = Box::new(self.plan.clone());
+        self.desk.post(|mail| mail.plan = Some(plan));
+        self.next_look = Duration::ZERO;
+    }
+
+    /// Lines for the log.
+    pub fn lines(&self) -> Vec<Line> {
+        self.desk.lines()
+    }
+
+    /// How many files are left, once the thread that sends has ended.
+    pub fn left(&mut self) -> Option<usize> {
+        let has_ended = self.worker.as_ref().is_some_and(JoinHandle::is_finished);
+        // A panic has ended the process.
+        has_ended.then(|| self.worker.take().map_or(0, |worker| worker.join().unwrap_or_default()))
+    }
+
+    /// Leaves. A file that is being sent is sent again next time.
+    pub fn leave(mut self) -> Vec<Line> {
+        self.desk.post(|mail| mail.leave = true);
+        let by = self.clock.monotonic() + LEAVE;
+        while self.worker.is_some() && self.left().is_none() && self.clock.monotonic() < by {
+            thread::sleep(Duration::from_millis(20));
+        }
+        self.desk.lines()
+    }
+}
+
+/// What the settings say of published files.
+fn rules(settings: &Settings) -> Rules {
+    Rules {
+        archive: settings.archive,
+        upload: settings.upload,
+        waiting_limits: limits(settings.max_spool_size, None),
+        archive_limits: limits(settings.archive_max_size, settings.archive_max_age),
+    }
+}
+
+fn limits(bytes: Option<u64>, age: Option<Duration>) -> Limits {
+    Limits { bytes: bytes.unwrap_or_default(), age: age.unwrap_or_default() }
+}
+
+fn level(note: &Note) -> LogLevel {
+    match note {
+        Note::Overflow(_) | Note::LeftAlone(_) => LogLevel::Warning,
+        Note::Trimmed(_) => LogLevel::Debug,
+        Note::Failed { .. } => LogLevel::Error,
+    }
+}

@@ -1,0 +1,372 @@
+//! The thread that sends files.
+
+use super::{
+    Attendant, Desk, Failure, Outgoing, Plan, Receipt, Turn,
+    alarm::Alarm,
+    backlog::Backlog,
+    desk::Mail,
+    rate::Rate,
+    state::{self, State},
+    way::Way,
+};
+use crate::{
+    config::LogLevel,
+    escape::escaped,
+    time::{Clock, Timestamp},
+};
+use std::{io, mem, time::Duration};
+
+/// Between two looks at the whole directory: somebody may have put files there, or removed some.
+const LIST: Duration = Duration::from_secs(60);
+/// It sleeps for so long at most, to show that it turns.
+const SLEEP: Duration = Duration::from_secs(5);
+
+/// When it has done its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// When it is told to leave.
+    Never,
+    /// When each file that waits has been tried.
+    Once,
+}
+
+/// Sends the files that wait, as long as it is not told to leave.
+pub struct Worker<'d, C, T> {
+    desk: &'d Desk,
+    clock: C,
+    /// Shows that the thread turns.
+    turn: T,
+    plan: Box<Plan>,
+    done: Done,
+    way: Way,
+    backlog: Backlog,
+    rate: Rate,
+    alarm: Alarm,
+    next_list: Duration,
+    /// What was said of uploads as a whole last, so that it is not said at every try.
+    trouble: Option<String>,
+    /// What was said of key and known hosts; few, since a file that is refused has none.
+    remarked: Vec<String>,
+    /// What it tells others.
+    state: State,
+    writer: state::Writer,
+}
+
+impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
+    /// For the files of `plan`.
+    pub fn new(desk: &'d Desk, clock: C, turn: T, plan: Plan, done: Done, way: Way) -> Worker<'d, C, T> {
+        let (backlog, writer) = (Backlog::new(plan.waiting.clone()), state::Writer::new(&plan.waiting));
+        Worker {
+            desk,
+            clock,
+            turn,
+            plan: Box::new(plan),
+            done,
+            way,
+            backlog,
+            rate: Rate::default(),
+            alarm: Alarm::default(),
+            next_list: Duration::ZERO,
+            trouble: None,
+            remarked: Vec::new(),
+            state: State { process: std::process::id(), ..State::default() },
+            writer,
+        }
+    }
+
+    /// Until it is told to leave, or has done its work. How many files wait still.
+    pub fn run(mut self) -> usize {
+        let mut sleep = Duration::ZERO;
+        loop {
+            let mail = self.desk.mail(if self.done == Done::Once { Duration::ZERO } else { sleep.min(SLEEP) });
+            (self.turn)();
+            let is_over = self.done == Done::Once && !sleep.is_zero();
+            if mail.leave || is_over {
+                self.writer.remove();
+                return self.backlog.len();
+            }
+            self.read(mail);
+            self.list();
+            sleep = self.step();
+            self.tell();
+        }
+    }
+
+    fn read(&mut self, mail: Mail) {
+        if let Some(plan) = mail.plan
+            && plan != self.plan
+        {
+            self.plan = plan;
+            self.way.reset();
+        }
+        mail.names.iter().for_each(|name| self.backlog.add(name));
+    }
+
+    fn list(&mut self) {
+        let now = self.clock.monotonic();
+        if now < self.next_list {
+            return;
+        }
+        self.next_list = now + LIST;
+        if let Err(error) = self.backlog.list() {
+            self.trouble(LogLevel::Error, format!("cannot list {}: {error}", escaped(&self.plan.waiting)));
+        }
+    }
+
+    /// One batch, if there is one and somebody to send it to; how long to sleep then.
+    fn step(&mut self) -> Duration {
+        self.way.look_after(&mut Idle { desk: self.desk, clock: &self.clock, turn: &mut self.turn });
+        let now = self.clock.monotonic();
+        self.rate.set(self.plan.rate, now);
+        if !self.plan.is_on {
+            self.way.reset();
+            return SLEEP;
+        }
+        self.sound_alarm();
+        let wait = self.way.not_before().saturating_sub(now);
+        if !wait.is_zero() {
+            return wait;
+        }
+        let wall = self.clock.wall();
+        let is_fresh = self.backlog.has_fresh(wall, now);
+        let names = self.backlog.batch(self.plan.max_per_batch, wall, now);
+        if names.is_empty() {
+            return self
+                .backlog
+                .next_due(now)
+                .map_or(SLEEP, |due| due.saturating_sub(now).max(Duration::from_millis(1)));
+        }
+        self.send(&names, is_fresh);
+        Duration::ZERO
+    }
+
+    /// Leaves word of how it goes, every few seconds.
+    fn tell(&mut self) {
+        let (now, wall) = (self.clock.monotonic(), self.clock.wall());
+        if !self.writer.is_due(now) {
+            return;
+        }
+        // In whole seconds: it would be another state each time otherwise.
+        let at = |due: Duration| Timestamp::new((wall + due.saturating_sub(now)).seconds(), 0);
+        self.state.failed = state::failed_files(&self.backlog, wall, now);
+        self.state.server = self.way.server().map(ToString::to_string);
+        self.state.next_try = Some(self.way.not_before()).filter(|due| *due > now).map(at);
+        if let Err(error) = self.writer.write(self.state.clone(), now) {
+            self.desk.say(LogLevel::Debug, format!("cannot write the uploader's state: {error}"));
+        }
+    }
+
+    fn sound_alarm(&mut self) {
+        let now = self.clock.monotonic();
+        if let Some(silence) = self.alarm.look(!self.backlog.is_empty(), self.plan.alarm, now) {
+            let trouble = self.trouble.as_ref().map(|trouble| format!("; {trouble}")).unwrap_or_default();
+            let (minutes, files) = (silence.as_secs() / 60, self.backlog.len());
+            let text = format!("no upload was confirmed for {minutes} minutes; {files} files wait{trouble}");
+            self.desk.say(LogLevel::Error, text);
+        }
+    }
+
+    fn send(&mut self, names: &[String], is_fresh: bool) {
+        let mut files = self.open(names);
+        if files.is_empty() {
+            return;
+        }
+        let receipts: Vec<Receipt> = files.iter().map(|file| file.receipt().clone()).collect();
+        let mut attending = Attending {
+            desk: self.desk,
+            clock: &self.clock,
+            turn: &mut self.turn,
+            rate: &mut self.rate,
+            receipts: &receipts,
+            is_backlog: !is_fresh,
+            arrived: vec![false; receipts.len()],
+            failures: Vec::new(),
+        };
+        let sent = self.way.send(&self.plan, &mut files, &mut attending);
+        let Attending { arrived, failures, .. } = attending;
+        self.remark();
+        let now = self.clock.monotonic();
+        for (receipt, _) in receipts.iter().zip(&arrived).filter(|(_, arrived)| **arrived) {
+            self.backlog.remove(receipt.name());
+            self.state.files += 1;
+            self.state.bytes += receipt.size();
+            self.state.last_success = Some(self.clock.wall());
+        }
+        if arrived.contains(&true) {
+            self.recovered(now);
+        }
+        match sent {
+            Ok(()) => self.put_off(&receipts, failures, now),
+            Err(failure) => self.failed(&receipts, &arrived, &failure, now),
+        }
+    }
+
+    /// Opens files. One that is gone is not missed: what goes over the limit of the spool is removed while it waits.
+    fn open(&mut self, names: &[String]) -> Vec<Outgoing> {
+        let mut files = Vec::new();
+        for name in names {
+            match Outgoing::open(&self.plan.waiting, name) {
+                Ok(file) => files.push(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.backlog.remove(name),
+                Err(error) => {
+                    let path = escaped(&self.plan.waiting.join(name));
+                    self.desk.say(LogLevel::Error, format!("failed to upload {path}: cannot open it: {error}"));
+                    self.backlog.postpone(name, &error.to_string(), self.clock.monotonic());
+                }
+            }
+        }
+        files
+    }
+
+    /// What is the matter with key and known hosts, once each.
+    fn remark(&mut self) {
+        for remark in self.way.remarks() {
+            if !self.remarked.contains(&remark) {
+                self.desk.say(LogLevel::Warning, remark.clone());
+                self.remarked.push(remark);
+            }
+        }
+    }
+
+    fn recovered(&mut self, now: Duration) {
+        let silence = self.alarm.confirmed(now);
+        if self.trouble.take().is_some() || silence.is_some() {
+            let since = silence.map(|silence| format!(" after {} minutes", silence.as_secs() / 60)).unwrap_or_default();
+            self.desk.say(LogLevel::Info, format!("uploads work again{since}"));
+        }
+    }
+
+    /// Files that the far end did not take, though it took the batch.
+    fn put_off(&mut self, receipts: &[Receipt], failures: Vec<(usize, String)>, now: Duration) {
+        let mut said = Vec::<(String, usize)>::new();
+        for (index, reason) in failures {
+            let Some(receipt) = receipts.get(index) else { continue };
+            self.backlog.postpone(receipt.name(), &reason, now);
+            match said.iter_mut().find(|(said, _)| *said == reason) {
+                Some((_, more)) => *more += 1,
+                None => {
+                    let text = format!("failed to upload {}: {reason}", escaped(receipt.path()));
+                    self.desk.say(LogLevel::Warning, text);
+                    said.push((reason, 0));
+                }
+            }
+        }
+        for (reason, more) in said.iter().filter(|(_, more)| *more > 0) {
+            self.desk.say(LogLevel::Warning, format!("failed to upload {more} more files: {reason}"));
+        }
+    }
+
+    /// A batch that ended before its end.
+    fn failed(&mut self, receipts: &[Receipt], arrived: &[bool], failure: &Failure, now: Duration) {
+        let mut left = receipts.iter().zip(arrived).filter(|(_, arrived)| !**arrived);
+        let Some((first, _)) = left.next() else { return };
+        self.state.last_error = Some((self.clock.wall(), failure.to_string()));
+        let wait = self.way.not_before().saturating_sub(now).as_secs();
+        self.desk.say(LogLevel::Debug, format!("{failure}; next try in {wait} s"));
+        self.trouble(LogLevel::Warning, format!("failed to upload {}: {failure}", escaped(first.path())));
+    }
+
+    /// What stops all uploads is said when it begins, and when it becomes something else.
+    fn trouble(&mut self, level: LogLevel, text: String) {
+        if self.trouble.as_ref() != Some(&text) {
+            self.desk.say(level, text.clone());
+            self.trouble = Some(text);
+        }
+    }
+}
+
+/// Waits while nothing is sent.
+struct Idle<'w, C, T> {
+    desk: &'w Desk,
+    clock: &'w C,
+    turn: &'w mut T,
+}
+
+impl<C: Clock, T: FnMut()> Attendant for Idle<'_, C, T> {
+    fn now(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    fn turn(&mut self) -> Turn {
+        (self.turn)();
+        if self.desk.peek(|mail| mail.leave) { Turn::Leave } else { Turn::GoOn }
+    }
+
+    fn allowance(&mut self) -> usize {
+        0
+    }
+
+    fn sent(&mut self, _: usize) {}
+
+    fn confirmed(&mut self, _: usize) {}
+
+    fn failed(&mut self, _: usize, _: String) {}
+
+    fn heard(&mut self, line: &str) {
+        self.desk.say(LogLevel::Debug, format!("the server says: {line}"));
+    }
+}
+
+/// Looks after one batch.
+struct Attending<'w, C, T> {
+    desk: &'w Desk,
+    clock: &'w C,
+    turn: &'w mut T,
+    rate: &'w mut Rate,
+    receipts: &'w [Receipt],
+    /// None of the files is fresh.
+    is_backlog: bool,
+    arrived: Vec<bool>,
+    failures: Vec<(usize, String)>,
+}
+
+impl<C: Clock, T: FnMut()> Attendant for Attending<'_, C, T> {
+    fn now(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    fn turn(&mut self) -> Turn {
+        (self.turn)();
+        self.desk.peek(|mail| match () {
+            () if mail.leave => Turn::Leave,
+            () if mail.plan.is_some() => Turn::CutShort,
+            () if self.is_backlog && !mail.names.is_empty() => Turn::CutShort,
+            () => Turn::GoOn,
+        })
+    }
+
+    fn allowance(&mut self) -> usize {
+        self.rate.allowance(self.clock.monotonic())
+    }
+
+    fn sent(&mut self, bytes: usize) {
+        self.rate.sent(bytes);
+    }
+
+    fn confirmed(&mut self, index: usize) {
+        let Some((receipt, arrived)) = self.receipts.get(index).zip(self.arrived.get_mut(index)) else { return };
+        if mem::replace(arrived, true) {
+            return;
+        }
+        let path = escaped(receipt.path());
+        match receipt.remove() {
+            Ok(true) => self.desk.say(LogLevel::Info, format!("successfully uploaded {path}")),
+            Ok(false) => {
+                *arrived = false;
+                self.failures.push((index, "it was changed while it was sent; it is sent again".to_owned()));
+            }
+            Err(error) => {
+                *arrived = false;
+                self.failures.push((index, format!("it has arrived, but cannot be removed here: {error}")));
+            }
+        }
+    }
+
+    fn failed(&mut self, index: usize, reason: String) {
+        self.failures.push((index, reason));
+    }
+
+    fn heard(&mut self, line: &str) {
+        self.desk.say(LogLevel::Debug, format!("the server says: {line}"));
+    }
+}
