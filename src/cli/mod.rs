@@ -8,6 +8,7 @@ mod read;
 mod replay;
 mod run;
 mod spool;
+mod upload;
 
 use std::{env, ffi::OsString, path::Path, process::ExitCode};
 
@@ -29,6 +30,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Make the key to upload with; also the program sie-gen-key
     GenKey(gen_key::GenKeyArgs),
+    /// Send the files that wait, without capturing
+    Upload(upload::UploadArgs),
     /// From capture files to NMSG, with an account of every packet
     Replay(replay::ReplayArgs),
     /// Show what NMSG files hold
@@ -50,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::GenKey(args) => gen_key::run(&args),
+        Command::Upload(args) => upload::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Read(args) => read::run(args),
         Command::Spool(args) => spool::run(&args),

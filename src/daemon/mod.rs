@@ -34,6 +34,7 @@ pub use log::Log;
 pub use signals::Signals;
 pub use supervisor::{Source, Supervisor};
 pub use synchronised::{Synchronised, synchronised};
+pub use upload::confine;
 
 use post::Post;
 

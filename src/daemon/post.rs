@@ -9,7 +9,10 @@ use crate::config::LogLevel;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::{
     io,
-    os::{fd::AsFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
     time::{Duration, Instant},
 };
 
@@ -43,9 +46,20 @@ impl Post {
 
     /// Waits for an order or a signal, and sends what waits to be sent.
     pub fn wait(&mut self, limit: Duration) {
-        let mut descriptors = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN), self.channel.to_poll()];
+        self.wait_for(limit, None);
+    }
+
+    /// The same, or until this can be read.
+    pub fn wait_also(&mut self, limit: Duration, also: BorrowedFd) {
+        self.wait_for(limit, Some(also));
+    }
+
+    fn wait_for(&mut self, limit: Duration, also: Option<BorrowedFd>) {
+        let mut descriptors = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN), self.channel.to_poll()];
+        descriptors.extend(also.map(|also| PollFd::new(also, PollFlags::POLLIN)));
         // An interruption is a signal, which is looked for next.
         let _ = poll(&mut descriptors, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
+        drop(descriptors);
         self.signals.clear();
         self.channel.flush();
         self.orders.extend(self.channel.receive());

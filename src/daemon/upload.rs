@@ -1,4 +1,4 @@
-//! The upload child: takes published files to the archive and to where they wait.
+//! The upload child: takes published files to the archive and to where they wait, and sends them.
 
 use super::{
     SystemClock,
@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     config::{LogLevel, Settings, SubmitServer},
-    spool::sort::{Limits, Note, Rules, Sorter},
     time::Clock,
+    upload::{Done, Service},
 };
 use std::{
     io,
@@ -22,12 +22,12 @@ use std::{
     time::Duration,
 };
 
-/// It looks for files when it is told to, and so often besides: somebody may have put one there.
-const LOOK: Duration = Duration::from_secs(10);
-
 /// How long it waits, told by a signal to leave, for the supervisor to say so: where all processes get the signal, the
 /// capture process has its last file still to publish.
 const LAST: Duration = Duration::from_secs(5);
+
+/// Threads that turn: this one, and the one that sends.
+pub const SLOTS: usize = 2;
 
 /// The process. Its channel is descriptor 0.
 pub fn run(mut post: Post, start: Start) -> bool {
@@ -46,16 +46,18 @@ pub fn run(mut post: Post, start: Start) -> bool {
 
 /// A child that takes files on.
 struct Upload {
-    sorter: Sorter,
+    service: Service<SystemClock>,
     /// The directories that it was let into.
     stages: Vec<Stage>,
-    /// Where it shows that it turns.
-    slot: Slot,
+    /// Where its threads show that they turn.
+    slots: [Slot; SLOTS],
+    clock: SystemClock,
 }
 
 fn begin(post: &mut Post, start: &Start) -> Result<Upload, (String, bool)> {
-    let slot = Page::of_this_process(1).ok().and_then(|page| page.slot(0));
-    let slot = slot.ok_or_else(|| ("cannot map the page of counters".to_owned(), false))?;
+    let page = Page::of_this_process(SLOTS).ok();
+    let slots = page.and_then(|page| Some([page.slot(0)?, page.slot(1)?]));
+    let slots = slots.ok_or_else(|| ("cannot map the page of counters".to_owned(), false))?;
     let settings = Settings::from_text(&start.settings).map_err(|problems| (problems.to_string(), false))?;
     let user = users::of_upload(&settings).map_err(|error| (error.to_string(), true))?;
     privileges::drop_to(&user).map_err(|error| (error.to_string(), false))?;
@@ -64,18 +66,25 @@ fn begin(post: &mut Post, start: &Start) -> Result<Upload, (String, bool)> {
     if opened.is_none() {
         post.send(&Report::DirectoryGone);
     }
-    // Directories: files in them may be replaced, or made later.
-    let keys = [settings.upload_key_path(), settings.known_hosts_path()].map(|path| path.parent().map(Path::to_owned));
-    let keys: Vec<PathBuf> = keys.into_iter().flatten().collect();
+    let clock = SystemClock::new();
+    let service = Service::new(&settings, Done::Never, clock);
+    let service = service.map_err(|error| (format!("cannot prepare the upload: {error}"), false))?;
+    let entered = confine(&settings, &stages).map_err(|error| (error.to_string(), false))?;
+    post.confined("upload", &entered);
+    Ok(Upload { service, stages: opened.unwrap_or_default(), slots, clock })
+}
+
+/// Leaves the process what an upload needs.
+pub fn confine(settings: &Settings, stages: &[PathBuf]) -> Result<sandbox::Entered, sandbox::SandboxError> {
+    // A key that is made later is found too: their directories may be read, as far as their owners allow it.
+    let (key, known_hosts) = (settings.upload_key_path(), settings.known_hosts_path());
+    let keys: Vec<PathBuf> =
+        [&key, &known_hosts].into_iter().filter_map(|path| Some(path.parent()?.to_owned())).collect();
     let target = match &settings.submit_server {
         SubmitServer::Dir(path) => Some(path.as_path()),
         _ => None,
     };
-    let role = Role::Upload { stages: &stages, keys: &keys, target };
-    let entered = sandbox::enter(&role).map_err(|error| (error.to_string(), false))?;
-    post.confined("upload", &entered);
-    let sorter = Sorter::new(&settings.spool_dir, &settings.channel, rules(&settings));
-    Ok(Upload { sorter, stages: opened.unwrap_or_default(), slot })
+    sandbox::enter(&Role::Upload { stages, keys: &keys, target })
 }
 
 /// A directory at its path. The sandbox holds on to what was there at the start.
@@ -100,43 +109,32 @@ impl Stage {
     }
 }
 
-/// What the settings say of published files.
-fn rules(settings: &Settings) -> Rules {
-    Rules {
-        archive: settings.archive,
-        upload: settings.upload,
-        waiting_limits: limits(settings.max_spool_size, None),
-        archive_limits: limits(settings.archive_max_size, settings.archive_max_age),
-    }
-}
-
 impl Upload {
     /// Takes files on until it is told to leave.
     fn attend(mut self, mut post: Post) {
-        let clock = SystemClock::new();
-        post.send(&Report::Ready(clock.wall(), Vec::new()));
-        let mut next_look = Duration::ZERO;
+        post.send(&Report::Ready(self.clock.wall(), Vec::new()));
         let mut is_gone = false;
         let mut leave_by = None;
         loop {
-            let limit = if leave_by.is_some() { LAST } else { LOOK };
-            post.wait(next_look.saturating_sub(clock.monotonic()).min(limit));
-            self.slot.turn();
-            let now = clock.monotonic();
-            let mut is_to_look = now >= next_look;
+            let limit = if leave_by.is_some() { LAST } else { Duration::MAX };
+            post.wait_also(self.service.wait().min(limit), self.service.bell());
+            self.slots[0].turn();
+            self.report(&mut post);
+            let now = self.clock.monotonic();
+            let mut is_to_look = self.service.is_due();
             let mut is_to_leave =
                 post.is_to_leave() && (!post.is_supervised() || now >= *leave_by.get_or_insert(now + LAST));
             for order in post.orders() {
                 match order {
                     Order::Look => is_to_look = true,
                     Order::Leave(_) => is_to_leave = true,
-                    Order::Settings(text) => {
-                        is_to_look = true;
-                        match Settings::from_text(&text) {
-                            Ok(settings) => self.sorter.rules = rules(&settings),
-                            Err(problems) => post.send(&Report::Log(LogLevel::Error, problems.to_string())),
+                    Order::Settings(text) => match Settings::from_text(&text) {
+                        Ok(settings) => {
+                            self.service.change(&settings);
+                            is_to_look = true;
                         }
-                    }
+                        Err(problems) => post.send(&Report::Log(LogLevel::Error, problems.to_string())),
+                    },
                     Order::Start(_) => {}
                 }
             }
@@ -145,25 +143,18 @@ impl Upload {
                 post.send(&Report::DirectoryGone);
             }
             if is_to_look {
-                next_look = clock.monotonic() + LOOK;
-                let scanned = self.sorter.scan(clock.wall(), || self.slot.turn());
-                scanned.notes.iter().for_each(|note| post.send(&Report::Log(level(note), note.to_string())));
+                let [sorting, sending] = self.slots.clone();
+                self.service.look(|| sorting.turn(), move || sending.turn());
+                self.report(&mut post);
             }
             if is_to_leave {
+                self.service.leave().into_iter().for_each(|(level, line)| post.send(&Report::Log(level, line)));
                 return post.close();
             }
         }
     }
-}
 
-fn limits(bytes: Option<u64>, age: Option<Duration>) -> Limits {
-    Limits { bytes: bytes.unwrap_or_default(), age: age.unwrap_or_default() }
-}
-
-fn level(note: &Note) -> LogLevel {
-    match note {
-        Note::Overflow(_) | Note::LeftAlone(_) => LogLevel::Warning,
-        Note::Trimmed(_) => LogLevel::Debug,
-        Note::Failed { .. } => LogLevel::Error,
+    fn report(&self, post: &mut Post) {
+        self.service.lines().into_iter().for_each(|(level, line)| post.send(&Report::Log(level, line)));
     }
 }

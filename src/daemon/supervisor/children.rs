@@ -4,7 +4,7 @@ use super::{
     super::{
         channel::{Order, Report, Start},
         child::{Child, Role},
-        directories, network, users,
+        directories, network, upload, users,
     },
     Again, LEAVE, Supervisor,
 };
@@ -44,7 +44,7 @@ impl Supervisor {
         }
         if self.upload.is_none() && self.upload_start.not_before <= now {
             let start = self.start_order(Vec::new(), false);
-            self.upload = self.started(Child::start(Role::Upload, start, 1, now), Role::Upload);
+            self.upload = self.started(Child::start(Role::Upload, start, upload::SLOTS, now), Role::Upload);
         }
         let up = network::interfaces();
         self.watch_interfaces(&up, now);
@@ -205,6 +205,14 @@ impl Supervisor {
         }
     }
 
+    /// Another upload child is started at the next turn, which may open what this one may not.
+    pub(super) fn replace_upload(&mut self) {
+        if let Some(mut upload) = self.upload.take() {
+            upload.leave(Order::Leave(None), self.now(), LEAVE);
+            self.leaving.push(upload);
+        }
+    }
+
     pub(super) fn make_spool_anew(&mut self) {
         let (spool, channel) = (&self.settings.spool_dir, &self.settings.channel);
         let made = users::of_capture(&self.settings).map_err(|error| error.to_string()).and_then(|owner| {
@@ -215,10 +223,7 @@ impl Supervisor {
                 self.next_spool = None;
                 self.log.warning("the spool directory was gone; it is made anew");
                 self.wants_successor = true;
-                if let Some(mut upload) = self.upload.take() {
-                    upload.leave(Order::Leave(None), self.now(), LEAVE);
-                    self.leaving.push(upload);
-                }
+                self.replace_upload();
             }
             Err(error) => {
                 let seconds = SPOOL.as_secs();

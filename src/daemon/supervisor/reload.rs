@@ -13,6 +13,9 @@ use std::{process::ExitCode, time::Duration};
 /// Between two accounts in the log, at debug.
 pub(super) const ACCOUNT: Duration = Duration::from_secs(60);
 
+/// Settings with paths that the upload child's sandbox must know.
+const PATHS: [&str; 3] = ["uploadkey", "knownhosts", "submitserver"];
+
 impl Supervisor {
     pub(super) fn obey_signals(&mut self) {
         if self.signals.leave() {
@@ -75,6 +78,9 @@ impl Supervisor {
         let order = Order::Settings(self.settings.to_text());
         for child in self.capture.iter_mut().chain(&mut self.successor).chain(&mut self.upload) {
             child.channel().send(&order);
+        }
+        if names.iter().any(|name| PATHS.contains(name)) {
+            self.replace_upload();
         }
     }
 
