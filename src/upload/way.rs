@@ -208,7 +208,7 @@ impl Way {
         self.judge(Some(open.target.clone()), &sent, counting);
         // One that delivered nothing is closed, so that the next batch may go to another server.
         let is_usable = sent.as_ref().map_or_else(|failure| failure.keeps_connection, |()| true);
-        if is_usable && counting.confirmed > 0 {
+        if is_usable && open.connection.is_usable() && counting.confirmed > 0 {
             open.next_keep_alive = counting.now() + KEEP_ALIVE;
             self.open = Some(open);
         }
@@ -257,7 +257,8 @@ impl Way {
         if counting.confirmed > 0 {
             self.retries.remove(&target);
         }
-        if sent.is_err() || (counting.confirmed == 0 && !counting.failures.is_empty()) {
+        let refused = counting.failures.iter().any(|(_, reason)| reason != rsync::PUT_OFF);
+        if sent.is_err() || (counting.confirmed == 0 && refused) {
             self.retries.entry(target).or_default().failed(now);
         }
     }
@@ -281,7 +282,10 @@ fn rsync_over(
 ) -> Result<(), Failure> {
     let command = rsync::command(plan.remote_dir()).map_err(|reason| Failure::new(Step::Command, reason))?;
     let mut pipe = connection.exec(&command, attendant)?;
-    rsync::send(&mut pipe, files, attendant)
+    let sent = rsync::send(&mut pipe, files, attendant);
+    // Dropped without it, the command would take the connection along.
+    pipe.close(attendant);
+    sent
 }
 
 /// Counts for [`Way`], and keeps back why files failed until no other server may still take them.

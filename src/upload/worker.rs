@@ -6,6 +6,7 @@ use super::{
     backlog::Backlog,
     desk::Mail,
     rate::Rate,
+    rsync,
     state::{self, State},
     way::Way,
 };
@@ -239,7 +240,7 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
     /// Files that the far end did not take, though it took the batch.
     fn put_off(&mut self, receipts: &[Receipt], failures: Vec<(usize, String)>, now: Duration) {
         let mut said = Vec::<(String, usize)>::new();
-        for (index, reason) in failures {
+        for (index, reason) in failures.into_iter().filter(|(_, reason)| reason != rsync::PUT_OFF) {
             let Some(receipt) = receipts.get(index) else { continue };
             self.backlog.postpone(receipt.name(), &reason, now);
             match said.iter_mut().find(|(said, _)| *said == reason) {
