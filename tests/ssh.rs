@@ -441,13 +441,13 @@ fn a_forced_command_runs_instead() {
 fn a_command_is_closed_before_its_end_and_takes_the_connection_along_only_if_it_must() {
     let Some(site) = Site::new("", "") else { return };
     let mut connection = site.connection();
-    let mut watch = Watch::hasty();
-    let began = Instant::now();
-    let mut exec = connection.exec("cat", &mut watch).unwrap();
+    let mut patient = Watch::new();
+    let mut exec = connection.exec("cat", &mut patient).unwrap();
     exec.write(b"some input").unwrap();
-    assert!(exec.close(&mut watch), "cat ends where its input does");
+    assert!(exec.close(&mut patient), "cat ends where its input does");
     drop(exec);
     assert_eq!(run_command(&mut connection, "echo on", b"").0, b"on\n");
+    let (mut watch, began) = (Watch::hasty(), Instant::now());
     let mut exec = connection.exec("exec sleep 30", &mut watch).unwrap();
     assert!(!exec.close(&mut watch), "sshd waits for the command");
     drop(exec);
