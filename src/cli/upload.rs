@@ -7,7 +7,7 @@ use crate::{
         directories::{self, STAGES},
         log, privileges, users,
     },
-    upload::{Done, Plan, Service, Way, probe},
+    upload::{Done, Events, Plan, Service, Way, probe},
 };
 use clap::Args;
 use nix::{
@@ -74,9 +74,10 @@ fn upload(args: &UploadArgs) -> Result<u8, Failed> {
     }
     let done = if args.once { Done::Once } else { Done::Never };
     let service = Service::new(&settings, done, SystemClock::new()).map_err(|error| failed(&error))?;
+    let published = stages.first().map(|new| Events::of(new));
     let entered = confine(&settings, &stages).map_err(|error| failed(&error))?;
     entered.missing.iter().for_each(|missing| log.warning(&format!("confined less: {missing}")));
-    attend(service, &signals, &mut log).map_err(|error| failed(&error))
+    attend(service, published, &signals, &mut log).map_err(|error| failed(&error))
 }
 
 /// Drops root for the upload user; the directories that files go through.
@@ -95,12 +96,18 @@ fn become_uploader(settings: &Settings, is_test: bool) -> Result<Vec<PathBuf>, F
 }
 
 /// Until a signal says to leave, or the work is done.
-fn attend(mut service: Service<SystemClock>, signals: &Signals, log: &mut Log) -> io::Result<u8> {
+fn attend(
+    mut service: Service<SystemClock>,
+    published: Option<Events>,
+    signals: &Signals,
+    log: &mut Log,
+) -> io::Result<u8> {
     let say = |lines: Vec<(config::LogLevel, String)>, log: &mut Log| {
         lines.into_iter().for_each(|(level, line)| log.line(level, &line));
     };
     while !signals.leave() {
-        if service.is_due() {
+        let has_news = published.as_ref().is_some_and(Events::take);
+        if has_news || service.is_due() {
             service.look(|| {}, || {});
         }
         say(service.lines(), log);
@@ -108,9 +115,11 @@ fn attend(mut service: Service<SystemClock>, signals: &Signals, log: &mut Log) -
             return Ok(if left == 0 { 0 } else { REMAIN });
         }
         let bell = service.bell();
-        let mut descriptors = [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(bell, PollFlags::POLLIN)];
+        let all = [signals.as_fd(), bell].into_iter().chain(published.as_ref().and_then(Events::as_fd));
+        let mut descriptors: Vec<PollFd> = all.map(|one| PollFd::new(one, PollFlags::POLLIN)).collect();
         // An interruption is a signal, which is looked for next.
         let _ = poll(&mut descriptors, PollTimeout::try_from(service.wait()).unwrap_or(PollTimeout::MAX));
+        drop(descriptors);
         signals.clear();
     }
     say(service.leave(), log);

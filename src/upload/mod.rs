@@ -17,6 +17,7 @@ mod backlog;
 mod connect;
 mod desk;
 pub mod directory;
+mod events;
 pub mod keys;
 mod locate;
 mod lock;
@@ -39,6 +40,7 @@ mod worker;
 
 pub use backlog::Backlog;
 pub use desk::{Desk, Line};
+pub use events::Events;
 pub use locate::{Network, Target};
 pub use lock::{Lock, LockError};
 pub use outgoing::{Outgoing, Receipt};
