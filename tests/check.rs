@@ -168,12 +168,79 @@ fn paths_that_the_users_may_not_use_are_warned_about_and_a_key_that_others_may()
     let said = warnings("login=x");
     assert!(said.contains(&format!("user nobody may not write {};", waiting.display())), "{said}");
     assert!(said.contains(&format!("others than nobody can use {0}; chmod 0600 {0}", key.display())), "{said}");
+    path(&key, 0o640);
+    assert!(warnings("login=x").contains("chmod 0600"), "the uploader refuses what a group can read");
     path(&waiting, 0o777);
     path(&key, 0o600);
     let said = warnings("login=x");
     assert!(!said.contains("may not write") && !said.contains("others than nobody"), "{said}");
     assert!(said.contains(&format!("user nobody may not read {};", key.display())), "{said}");
     assert!(!warnings("submitserver=dir:/tmp").contains(key.to_str().unwrap()), "a directory needs no key");
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::chown(&key, Some(12_345), None).unwrap();
+        let said = warnings("login=x");
+        assert!(said.contains(&format!("is not the key of nobody; chown nobody {}", key.display())), "{said}");
+    } else {
+        eprintln!("skipped in part: needs root");
+    }
+}
+
+#[test]
+fn where_files_go_and_how_is_said() {
+    let scratch = Scratch::new();
+    let by = |sets: &[&str]| check(&scratch, OLD, sets).with_code(0);
+    let service = by(&["login=sie-one"]);
+    assert_eq!(
+        row(&service, "destination"),
+        "the servers that the SRV records _rsync._tcp.submit.sie-network.net name"
+    );
+    assert_eq!(row(&service, "transport"), "rsync, by the SSH built in");
+    assert_eq!((row(&service, "remote directory"), row(&service, "login")), ("up/ch202/", "sie-one"));
+    assert_eq!(row(&service, "from"), "192.0.2.1");
+    assert_eq!(row(&service, "alarm"), "when files wait and none is confirmed for 30 minutes");
+    let sets = ["submitserver=collect.example.net:", "transport=sftp", "remote_dir=in", "upload_rate_kbytes=100"];
+    let own = by(&sets);
+    assert_eq!(row(&own, "destination"), "collect.example.net port 49222");
+    assert_eq!((row(&own, "transport"), row(&own, "remote directory")), ("sftp, by the SSH built in", "in/"));
+    assert_eq!(row(&own, "rate"), "at most 100 kilobytes a second");
+    assert_eq!(row(&by(&["upload=no", "archive=yes"]), "destination"), "none");
+}
+
+#[test]
+fn what_would_keep_files_from_being_uploaded_is_warned_about() {
+    let scratch = Scratch::new();
+    let warnings = |sets: &[&str]| said(&check(&scratch, OLD, sets).with_code(0), "warning").join("\n");
+    let hosts = scratch.path("hosts");
+    let missing = warnings(&["login=", &format!("knownhosts={}", hosts.display())]);
+    assert!(missing.contains(&format!("cannot read {}: No such file", hosts.display())), "{missing}");
+    assert!(missing.contains("login is not set"), "{missing}");
+    let there = scratch.file("hosts", "");
+    let there = warnings(&["login=sie-one", &format!("knownhosts={}", there.display())]);
+    assert!(!there.contains("no server is trusted") && !there.contains("login"), "{there}");
+    assert!(warnings(&[]).contains("login=\"sie-username\" is an example"));
+    assert!(warnings(&["remote_dir=a b"]).contains("\"a b/\" cannot be named in a command"));
+    assert!(!warnings(&["remote_dir=a b", "transport=sftp"]).contains("cannot be named"));
+    let both = warnings(&["ssh_program=ssh", "transport=sftp"]);
+    assert!(both.contains("transport=\"sftp\" is not heeded"), "{both}");
+    let directory = warnings(&["submitserver=dir:/nonexistent/out"]);
+    assert!(directory.contains("cannot use /nonexistent/out: No such file"), "{directory}");
+    assert!(!directory.contains("login"), "a directory needs no account: {directory}");
+}
+
+#[test]
+fn a_directory_that_the_upload_user_may_not_write_is_warned_about() {
+    let scratch = Scratch::new();
+    let out = scratch.path("out/below");
+    fs::create_dir_all(&out).unwrap();
+    let mode = |mode| fs::set_permissions(&out, fs::Permissions::from_mode(mode)).unwrap();
+    let set = format!("submitserver=dir:{}", scratch.path("out").display());
+    let sets = [set.as_str(), "remote_dir=/below", "user=nobody", "upload_user=nobody"];
+    let warns = |ended: &Ended| said(ended, "warning").iter().any(|line| line.contains(out.to_str().unwrap()));
+    mode(0o755);
+    let ended = check(&scratch, OLD, &sets).with_code(0);
+    assert!(warns(&ended) && row(&ended, "upload directory").contains("below, mode 0755"), "{}", ended.text());
+    mode(0o777);
+    assert!(!warns(&check(&scratch, OLD, &sets).with_code(0)));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod accounts;
 mod interfaces;
 mod paths;
 mod report;
+mod upload;
 
 use crate::{
     capture::{LinkType, live::Filter},
@@ -65,6 +66,7 @@ fn report(settings: &Settings, notices: &[Notice]) -> Report {
     accounts::describe(settings, &mut report);
     paths::describe(settings, &mut report);
     output(settings, &mut report);
+    upload::describe(settings, &mut report);
     clock(&mut report);
     for notice in notices {
         match notice.remark {
@@ -178,17 +180,8 @@ fn output(settings: &Settings, report: &mut Report) {
         true => report.row("archive", limit(settings.archive_max_size, settings.archive_max_age)),
         false => report.row("archive", "none"),
     }
-    match (settings.upload, settings.archive) {
-        (true, _) => report.row("upload to", written("submitserver").unwrap_or_default()),
-        (false, true) => report.row("upload", "none"),
-        (false, false) => {
-            report.row("upload", "none");
-            report.warn("neither upload nor archive is on: every file is deleted as soon as it is complete".into());
-        }
-    }
-    let is_remote = !matches!(settings.submit_server, config::SubmitServer::Dir(_));
-    if settings.upload && is_remote && settings.login.is_none() {
-        report.warn("login is not set: nothing can be uploaded; write login=\"ACCOUNT\", or upload=\"no\"".into());
+    if !settings.upload && !settings.archive {
+        report.warn("neither upload nor archive is on: every file is deleted as soon as it is complete".into());
     }
 }
 

@@ -26,10 +26,15 @@ pub(super) fn describe(settings: &Settings, report: &mut Report) {
     if spool(settings, report) {
         free_space(settings, report);
     }
-    if settings.upload && !matches!(settings.submit_server, SubmitServer::Dir(_)) {
-        upload_key(settings, report);
-        ssh_program(settings, report);
+    if !settings.upload {
+        return;
     }
+    if let SubmitServer::Dir(target) = &settings.submit_server {
+        return directory(settings, target, report);
+    }
+    upload_key(settings, report);
+    known_hosts(settings, report);
+    ssh_program(settings, report);
 }
 
 /// The program in the place of the SSH built in.
@@ -103,11 +108,14 @@ fn upload_key(settings: &Settings, report: &mut Report) {
         Ok(metadata) => {
             report.row("upload key", described(&key, &metadata));
             permit(settings, report, &settings.upload_user, &key, READ);
-            let user = &settings.user;
-            let capture = Account::of(settings, user).filter(|_| *user != settings.upload_user);
-            if metadata.mode() & 0o007 != 0 || capture.is_some_and(|account| allows(&account, &metadata, READ)) {
-                let path = escaped(&key);
-                report.warn(format!("others than {} can use {path}; chmod 0600 {path}", settings.upload_user));
+            // As the uploader judges it, which refuses such a key.
+            let (path, user) = (escaped(&key), &settings.upload_user);
+            if metadata.mode() & 0o077 != 0 {
+                report.warn(format!("others than {user} can use {path}; chmod 0600 {path}"));
+            }
+            let is_of = |account: Account| account.user.as_raw() == metadata.uid();
+            if metadata.uid() != 0 && !Account::of(settings, user).is_none_or(is_of) {
+                report.warn(format!("{path} is not the key of {user}; chown {user} {path}"));
             }
         }
         Err(error) => {
@@ -115,13 +123,40 @@ fn upload_key(settings: &Settings, report: &mut Report) {
             report.warn(format!("cannot read {}: {error}; nothing is uploaded without it", escaped(&key)));
         }
     }
+}
+
+/// The file of the server's keys.
+fn known_hosts(settings: &Settings, report: &mut Report) {
     let hosts = settings.known_hosts_path();
     match fs::metadata(&hosts) {
         Ok(metadata) => {
             report.row("known hosts", described(&hosts, &metadata));
             permit(settings, report, &settings.upload_user, &hosts, READ);
         }
-        Err(_) => report.row("known hosts", format!("{}, missing", escaped(&hosts))),
+        Err(error) => {
+            report.row("known hosts", format!("{}, missing", escaped(&hosts)));
+            report.warn(format!("cannot read {}: {error}; no server is trusted", escaped(&hosts)));
+        }
+    }
+}
+
+/// The directory in the place of a server. It is not made: where a disk is not mounted, the one below would fill.
+fn directory(settings: &Settings, target: &Path, report: &mut Report) {
+    let below = settings.remote_dir.as_deref().map(|below| target.join(below.trim_start_matches('/')));
+    let path = below.unwrap_or_else(|| target.to_owned());
+    match fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => {
+            report.row("upload directory", described(&path, &metadata));
+            permit(settings, report, &settings.upload_user, &path, READ | WRITE | SEARCH);
+        }
+        Ok(_) => {
+            report.row("upload directory", format!("{}, no directory", escaped(&path)));
+            report.warn(format!("{} is no directory; nothing can be uploaded to it", escaped(&path)));
+        }
+        Err(error) => {
+            report.row("upload directory", format!("{}, missing", escaped(&path)));
+            report.warn(format!("cannot use {}: {error}; make it, it is not made by the sensor", escaped(&path)));
+        }
     }
 }
 
