@@ -1,5 +1,6 @@
 //! `sie-dns-sensor upload`: the upload alone, without a capture.
 
+use crate::escape::escaped;
 use crate::{
     config::{self, Settings},
     daemon::{
@@ -57,27 +58,25 @@ fn upload(args: &UploadArgs) -> Result<u8, Failed> {
     let (settings, notices) =
         config::load(Some(&args.config), &args.set).map_err(|problems| (SETTINGS, problems.to_string()))?;
     let failed = |error: &dyn std::fmt::Display| (FAILED, error.to_string());
-    let signals = Signals::for_supervisor().map_err(|error| failed(&error))?;
     daemon::keep_descriptors();
+    let stages = become_uploader(&settings, args.test)?;
+    if args.test {
+        return test(&settings, &stages).map_err(|error| failed(&error));
+    }
+    let signals = Signals::for_supervisor().map_err(|error| failed(&error))?;
     let mut log = Log::new(log::Options {
         level: settings.log_level,
         priority: settings.syslog_priority,
         foreground: true,
         syslog: log::syslog_path().to_owned(),
     });
-    if !args.test {
-        notices.iter().for_each(|notice| log.warning(&notice.to_string()));
-    }
-    let stages = become_uploader(&settings, args.test)?;
-    if args.test {
-        return test(&settings, &stages).map_err(|error| failed(&error));
-    }
+    notices.iter().for_each(|notice| log.warning(&notice.to_string()));
     let done = if args.once { Done::Once } else { Done::Never };
     let service = Service::new(&settings, done, SystemClock::new()).map_err(|error| failed(&error))?;
     let published = stages.first().map(|new| Events::of(new));
     let entered = confine(&settings, &stages).map_err(|error| failed(&error))?;
     entered.missing.iter().for_each(|missing| log.warning(&format!("confined less: {missing}")));
-    attend(service, published, &signals, &mut log).map_err(|error| failed(&error))
+    attend(service, done, published, &signals, &mut log).map_err(|error| failed(&error))
 }
 
 /// Drops root for the upload user; the directories that files go through.
@@ -92,12 +91,20 @@ fn become_uploader(settings: &Settings, is_test: bool) -> Result<Vec<PathBuf>, F
         }
         privileges::drop_to(&user).map_err(|error| (FAILED, error.to_string()))?;
     }
-    Ok(STAGES.map(|stage| spool.join(stage).join(channel)).to_vec())
+    let stages = STAGES.map(|stage| spool.join(stage).join(channel)).to_vec();
+    match stages.iter().find(|stage| !is_test && !stage.is_dir()) {
+        None => Ok(stages),
+        Some(missing) => {
+            let missing = escaped(missing);
+            Err((SETTINGS, format!("{missing} is not there; make it: install -d -m 2770 {missing}")))
+        }
+    }
 }
 
 /// Until a signal says to leave, or the work is done.
 fn attend(
     mut service: Service<SystemClock>,
+    done: Done,
     published: Option<Events>,
     signals: &Signals,
     log: &mut Log,
@@ -111,8 +118,19 @@ fn attend(
             service.look(|| {}, || {});
         }
         say(service.lines(), log);
-        if let Some(left) = service.left() {
-            return Ok(if left == 0 { 0 } else { REMAIN });
+        if done == Done::Once && service.is_refused() {
+            return Ok(FAILED);
+        }
+        if let Some(left) = service.ended() {
+            say(service.leave(), log);
+            return Ok(match (done, left) {
+                (Done::Once, Some(0)) => 0,
+                (Done::Once, Some(_)) => REMAIN,
+                _ => FAILED,
+            });
+        }
+        if signals.take_reload() {
+            log.warning("the settings are read at the start only; start it again for others");
         }
         let bell = service.bell();
         let all = [signals.as_fd(), bell].into_iter().chain(published.as_ref().and_then(Events::as_fd));
@@ -123,7 +141,7 @@ fn attend(
         signals.clear();
     }
     say(service.leave(), log);
-    Ok(0)
+    Ok(if done == Done::Once { REMAIN } else { 0 })
 }
 
 fn test(settings: &Settings, stages: &[PathBuf]) -> io::Result<u8> {

@@ -62,6 +62,8 @@ pub enum Report {
     Published,
     /// The spool's directory is not there any more.
     DirectoryGone,
+    /// A directory that its sandbox holds on to is another one now: a new child is wanted.
+    Outdated,
     /// It cannot do its work, and a new one could not either, until somebody changes something: the message, and whether it
     /// is a matter of settings.
     Hopeless(String, bool),
@@ -135,6 +137,7 @@ impl Message for Report {
             Report::InterfaceLost(name, reason) => (b'X', format!("{name}\n{reason}")),
             Report::Published => (b'P', String::new()),
             Report::DirectoryGone => (b'G', String::new()),
+            Report::Outdated => (b'O', String::new()),
             Report::Hopeless(message, false) => (b'H', message.clone()),
             Report::Hopeless(message, true) => (b'h', message.clone()),
         }
@@ -160,6 +163,7 @@ impl Message for Report {
             }
             b'P' => Report::Published,
             b'G' => Report::DirectoryGone,
+            b'O' => Report::Outdated,
             b'H' => Report::Hopeless(text.to_owned(), false),
             b'h' => Report::Hopeless(text.to_owned(), true),
             _ => return None,
@@ -325,6 +329,7 @@ mod tests {
             Report::InterfaceLost("eth0".into(), "down\nreally".into()),
             Report::Published,
             Report::DirectoryGone,
+            Report::Outdated,
             Report::Hopeless("h".into(), true),
             Report::Hopeless("h".into(), false),
         ];

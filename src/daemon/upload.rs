@@ -48,7 +48,9 @@ pub fn run(mut post: Post, start: Start) -> bool {
 struct Upload {
     service: Service<SystemClock>,
     /// The directories that it was let into.
-    stages: Vec<Stage>,
+    stages: Vec<Place>,
+    /// Others that its sandbox holds on to, as they were.
+    others: Vec<Place>,
     /// Where its threads show that they turn.
     slots: [Slot; SLOTS],
     clock: SystemClock,
@@ -62,49 +64,62 @@ fn begin(post: &mut Post, start: &Start) -> Result<Upload, (String, bool)> {
     let user = users::of_upload(&settings).map_err(|error| (error.to_string(), true))?;
     privileges::drop_to(&user).map_err(|error| (error.to_string(), false))?;
     let stages = directories::STAGES.map(|stage| settings.spool_dir.join(stage).join(&settings.channel));
-    let opened = stages.iter().map(|path| Stage::new(path)).collect::<Option<Vec<_>>>();
-    if opened.is_none() {
+    let places: Vec<Place> = stages.iter().map(|path| Place::new(path)).collect();
+    if places.iter().any(|place| place.is.is_none()) {
         post.send(&Report::DirectoryGone);
     }
+    let others = keys(&settings).iter().map(PathBuf::as_path).chain(target(&settings)).map(Place::new).collect();
     let clock = SystemClock::new();
     let service = Service::new(&settings, Done::Never, clock);
     let service = service.map_err(|error| (format!("cannot prepare the upload: {error}"), false))?;
     let entered = confine(&settings, &stages).map_err(|error| (error.to_string(), false))?;
     post.confined("upload", &entered);
-    Ok(Upload { service, stages: opened.unwrap_or_default(), slots, clock })
+    Ok(Upload { service, stages: places, others, slots, clock })
 }
 
 /// Leaves the process what an upload needs.
 pub fn confine(settings: &Settings, stages: &[PathBuf]) -> Result<sandbox::Entered, sandbox::SandboxError> {
-    // A key that is made later is found too: their directories may be read, as far as their owners allow it.
-    let (key, known_hosts) = (settings.upload_key_path(), settings.known_hosts_path());
-    let keys: Vec<PathBuf> =
-        [&key, &known_hosts].into_iter().filter_map(|path| Some(path.parent()?.to_owned())).collect();
-    let target = match &settings.submit_server {
-        SubmitServer::Dir(path) => Some(path.as_path()),
-        _ => None,
-    };
-    sandbox::enter(&Role::Upload { stages, keys: &keys, target })
+    sandbox::enter(&Role::Upload { stages, keys: &keys(settings), target: target(settings) })
 }
 
-/// A directory at its path. The sandbox holds on to what was there at the start.
-struct Stage {
+/// Directories: a key that is made later is found too. Where a key is a link, also that of what it links to. All of them may
+/// be read, as far as their owners allow it.
+fn keys(settings: &Settings) -> Vec<PathBuf> {
+    let paths = [settings.upload_key_path(), settings.known_hosts_path()];
+    let real = paths.each_ref().map(|path| path.canonicalize().ok());
+    let mut directories: Vec<PathBuf> =
+        paths.iter().chain(real.iter().flatten()).filter_map(|path| Some(path.parent()?.to_owned())).collect();
+    directories.sort();
+    directories.dedup();
+    directories
+}
+
+/// The directory that files go to, where they go to one.
+fn target(settings: &Settings) -> Option<&Path> {
+    match &settings.submit_server {
+        SubmitServer::Dir(path) => Some(path),
+        _ => None,
+    }
+}
+
+/// What is at a path. The sandbox holds on to what was there at the start.
+struct Place {
     path: PathBuf,
     /// Device and inode.
-    is: (u64, u64),
+    is: Option<(u64, u64)>,
 }
 
-impl Stage {
-    fn new(path: &Path) -> Option<Stage> {
-        let found = path.metadata().ok()?;
-        Some(Stage { path: path.to_owned(), is: (found.dev(), found.ino()) })
+impl Place {
+    fn new(path: &Path) -> Place {
+        let found = path.metadata().ok();
+        Place { path: path.to_owned(), is: found.map(|found| (found.dev(), found.ino())) }
     }
 
     /// A path that cannot be looked at for another reason than its absence says nothing.
-    fn is_gone(&self) -> bool {
+    fn has_changed(&self) -> bool {
         match self.path.metadata() {
-            Ok(found) => (found.dev(), found.ino()) != self.is,
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
+            Ok(found) => Some((found.dev(), found.ino())) != self.is,
+            Err(error) => error.kind() == io::ErrorKind::NotFound && self.is.is_some(),
         }
     }
 }
@@ -113,12 +128,15 @@ impl Upload {
     /// Takes files on until it is told to leave.
     fn attend(mut self, mut post: Post) {
         post.send(&Report::Ready(self.clock.wall(), Vec::new()));
-        let mut is_gone = false;
+        let (mut is_gone, mut is_old) = (false, false);
         let mut leave_by = None;
         loop {
             let limit = if leave_by.is_some() { LAST } else { Duration::MAX };
             post.wait_also(self.service.wait().min(limit), self.service.bell());
             self.slots[0].turn();
+            if !self.service.has_begun() {
+                self.slots[1].turn();
+            }
             self.report(&mut post);
             let now = self.clock.monotonic();
             let mut is_to_look = self.service.is_due();
@@ -138,15 +156,21 @@ impl Upload {
                     Order::Start(_) => {}
                 }
             }
-            if is_to_look && !is_gone && self.stages.iter().any(Stage::is_gone) {
+            if is_to_look && !is_gone && self.stages.iter().any(Place::has_changed) {
                 is_gone = true;
                 post.send(&Report::DirectoryGone);
+            }
+            if is_to_look && !is_old && self.others.iter().any(Place::has_changed) {
+                is_old = true;
+                post.send(&Report::Outdated);
             }
             if is_to_look {
                 let [sorting, sending] = self.slots.clone();
                 self.service.look(|| sorting.turn(), move || sending.turn());
                 self.report(&mut post);
             }
+            // The thread that sends cannot go on. Another process may.
+            is_to_leave |= self.service.ended().is_some();
             if is_to_leave {
                 self.service.leave().into_iter().for_each(|(level, line)| post.send(&Report::Log(level, line)));
                 return post.close();

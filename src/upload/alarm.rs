@@ -5,6 +5,11 @@ use std::time::Duration;
 /// Between two alarms of one trouble.
 const AGAIN: Duration = Duration::from_secs(3600);
 
+/// What an alarm says.
+pub fn text(silence: Duration) -> String {
+    format!("no upload was confirmed for {} minutes", silence.as_secs() / 60)
+}
+
 /// Goes off when files wait and none was confirmed for a while, then hourly.
 #[derive(Debug, Default)]
 pub struct Alarm {

@@ -31,6 +31,7 @@ struct Trays {
     mail: Mail,
     lines: Vec<Line>,
     lost: usize,
+    ended: Option<Option<usize>>,
 }
 
 /// For the sending thread.
@@ -89,8 +90,18 @@ impl Desk {
         self.ring();
     }
 
-    /// Wakes who waits for [`Desk::bell`].
-    pub fn ring(&self) {
+    /// The sending thread has ended; how many files are left, if it knows.
+    pub fn end(&self, left: Option<usize>) {
+        self.lock().ended = Some(left);
+        self.ring();
+    }
+
+    /// Whether it has.
+    pub fn ended(&self) -> Option<Option<usize>> {
+        self.lock().ended
+    }
+
+    fn ring(&self) {
         let _ = (&self.bell.1).write(&[0]); // full: it has been rung
     }
 

@@ -48,6 +48,9 @@ pub fn probe(plan: &Plan, way: &mut Way, clock: &impl Clock, out: &mut impl Writ
                 for step in STEPS {
                     passed(step, "", out)?;
                 }
+                for remark in connection.remarks() {
+                    writeln!(out, "note    {remark}")?;
+                }
                 command(&mut connection, plan, &mut attendant)
             }
             Err(failure) => {
@@ -181,6 +184,9 @@ fn cure(step: Step, plan: &Plan) -> String {
             "send {}.pub to the service, and write the login that it names into the configuration: login=\"NAME\"",
             escaped(&plan.key)
         ),
+        Step::Command if !plan.ssh_program.is_empty() => {
+            "ssh_program connects, knows the server and logs in by itself: what it says above is the cause".to_owned()
+        }
         Step::Command => "the account works, but not for uploads; show the service this line".to_owned(),
         Step::Transfer => "show the service this line".to_owned(),
     }

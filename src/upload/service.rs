@@ -1,23 +1,26 @@
 //! Both halves of the upload: one thread sorts files, the other sends them.
 
-use super::{Desk, Done, Line, Plan, Worker, lock::Lock, way::Way};
+use super::{
+    Desk, Done, Line, Plan, Worker,
+    alarm::{self, Alarm},
+    lock::Lock,
+    way::Way,
+};
 use crate::{
     config::{LogLevel, Settings},
     spool::sort::{Limits, Note, Rules, Sorter},
     time::Clock,
 };
-use std::{
-    io,
-    os::fd::BorrowedFd,
-    sync::Arc,
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{io, os::fd::BorrowedFd, sync::Arc, thread, time::Duration};
 
 /// It looks for files when it is told to, and so often besides: somebody may have put one there.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long it waits for the thread that sends, told to leave; that one asks twice a second.
 const LEAVE: Duration = Duration::from_secs(2);
+/// An uploader that was told to leave, so that this one may begin, has so long before anything is said of it.
+const GRACE: Duration = Duration::from_secs(5);
+/// Between two tries meanwhile.
+const SOON: Duration = Duration::from_millis(200);
 
 /// The upload of one channel.
 pub struct Service<C> {
@@ -25,14 +28,14 @@ pub struct Service<C> {
     sorter: Sorter,
     /// Without it nothing is touched.
     lock: Option<Lock>,
-    /// Why it was not to be had, which is said once.
-    refused: Option<String>,
+    /// Since when it has not been to be had, and what was said of that.
+    refused: Option<(Duration, Option<String>)>,
+    alarm: Alarm,
     plan: Plan,
     done: Done,
     clock: C,
     /// Held until the thread has it.
     way: Option<Way>,
-    worker: Option<JoinHandle<usize>>,
     next_look: Duration,
 }
 
@@ -45,11 +48,11 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
             sorter: Sorter::new(&settings.spool_dir, &settings.channel, rules(settings)),
             lock: None,
             refused: None,
+            alarm: Alarm::default(),
             way: Some(Way::new(&plan)?),
             plan,
             done,
             clock,
-            worker: None,
             next_look: Duration::ZERO,
         })
     }
@@ -93,33 +96,50 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
         match Lock::take(&self.plan.waiting) {
             Ok(lock) => {
                 self.lock = Some(lock);
-                if self.refused.take().is_some() {
+                if let Some((_, Some(_))) = self.refused.take() {
                     self.desk.say(LogLevel::Info, "the other uploader has left; this one goes on".to_owned());
                 }
+                true
             }
             Err(error) => {
-                let reason = error.to_string();
-                if self.refused.as_ref() != Some(&reason) {
-                    self.desk.say(LogLevel::Warning, reason.clone());
-                    self.refused = Some(reason);
-                }
+                self.refuse(error.to_string());
+                false
             }
         }
-        self.lock.is_some()
+    }
+
+    fn refuse(&mut self, reason: String) {
+        let now = self.clock.monotonic();
+        let (since, said) = self.refused.get_or_insert((now, None));
+        if now.saturating_sub(*since) < GRACE && self.done == Done::Never {
+            self.next_look = now + SOON;
+        } else if said.as_ref() != Some(&reason) {
+            self.desk.say(LogLevel::Warning, reason.clone());
+            *said = Some(reason);
+        } else if let Some(silence) = self.alarm.look(true, self.plan.alarm, now) {
+            self.desk.say(LogLevel::Error, format!("{}: {reason}", alarm::text(silence)));
+        }
+    }
+
+    /// Whether another uploader has the channel.
+    pub fn is_refused(&self) -> bool {
+        self.lock.is_none() && self.refused.is_some()
+    }
+
+    /// Whether the thread that sends has been started.
+    pub fn has_begun(&self) -> bool {
+        self.way.is_none()
     }
 
     fn begin(&mut self, way: Way, turn: impl FnMut() + Send + 'static) {
         let (desk, clock, plan, done) = (Arc::clone(&self.desk), self.clock, self.plan.clone(), self.done);
         let send = move || {
             let left = Worker::new(&desk, clock, turn, plan, done, way).run();
-            desk.ring();
-            left
+            desk.end(left);
         };
-        match thread::Builder::new().name("send".to_owned()).spawn(send) {
-            Ok(worker) => self.worker = Some(worker),
-            Err(error) => {
-                self.desk.say(LogLevel::Error, format!("cannot start a thread; nothing is uploaded: {error}"))
-            }
+        if let Err(error) = thread::Builder::new().name("send".to_owned()).spawn(send) {
+            self.desk.say(LogLevel::Error, format!("cannot start a thread; nothing is uploaded: {error}"));
+            self.desk.end(None);
         }
     }
 
@@ -137,18 +157,16 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
         self.desk.lines()
     }
 
-    /// How many files are left, once the thread that sends has ended.
-    pub fn left(&mut self) -> Option<usize> {
-        let has_ended = self.worker.as_ref().is_some_and(JoinHandle::is_finished);
-        // A panic has ended the process.
-        has_ended.then(|| self.worker.take().map_or(0, |worker| worker.join().unwrap_or_default()))
+    /// How many files are left, if that is known, once the thread that sends has ended.
+    pub fn ended(&self) -> Option<Option<usize>> {
+        self.desk.ended()
     }
 
     /// Leaves. A file that is being sent is sent again next time.
-    pub fn leave(mut self) -> Vec<Line> {
+    pub fn leave(self) -> Vec<Line> {
         self.desk.post(|mail| mail.leave = true);
         let by = self.clock.monotonic() + LEAVE;
-        while self.worker.is_some() && self.left().is_none() && self.clock.monotonic() < by {
+        while self.has_begun() && self.ended().is_none() && self.clock.monotonic() < by {
             thread::sleep(Duration::from_millis(20));
         }
         self.desk.lines()

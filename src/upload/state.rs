@@ -64,7 +64,8 @@ pub fn failed_files(backlog: &Backlog, wall: Timestamp, now: Duration) -> Vec<Fa
         name: trouble.name,
         tries: trouble.tries,
         error: trouble.reason.map(cut),
-        next_try: Some(wall + trouble.due.saturating_sub(now)),
+        // In whole seconds: with two clocks, it would be another time at each look.
+        next_try: Some(Timestamp::new((wall + trouble.due.saturating_sub(now)).seconds(), 0)),
     };
     backlog.troubles().take(FILES_MAX).map(file).collect()
 }

@@ -30,6 +30,7 @@ pub struct Way {
     /// The servers that were found last.
     targets: Vec<Target>,
     remarks: Vec<String>,
+    is_broken: bool,
 }
 
 /// A connection.
@@ -46,7 +47,25 @@ impl Way {
         let network = Network::new();
         let program = &plan.ssh_program;
         let launcher = (!program.is_empty()).then(|| Launcher::start(program)).transpose()?;
-        Ok(Way { network, launcher, open: None, retries: HashMap::new(), targets: Vec::new(), remarks: Vec::new() })
+        Ok(Way {
+            network,
+            launcher,
+            open: None,
+            retries: HashMap::new(),
+            targets: Vec::new(),
+            remarks: Vec::new(),
+            is_broken: false,
+        })
+    }
+
+    /// Forgets what failed: somebody says that it is worth another try.
+    pub fn forgive(&mut self) {
+        self.retries.clear();
+    }
+
+    /// Whether the process that starts `ssh_program` is gone: only a new uploader can have another.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// Forgets what was true of other settings.
@@ -96,8 +115,8 @@ impl Way {
         std::mem::take(&mut self.remarks)
     }
 
-    /// Sends a batch by the first server that takes it. An error is of the batch as a whole: which files arrived before it
-    /// the attendant knows. When the next one may be tried, [`Way::not_before`] says.
+    /// Sends a batch by the first server that takes some of it. An error is of the batch as a whole; the attendant knows which
+    /// files arrived before it, and which failed on their own. When the next one may be tried, [`Way::not_before`] says.
     pub fn send(&mut self, plan: &Plan, files: &mut [Outgoing], attendant: &mut dyn Attendant) -> Result<(), Failure> {
         let mut counting = Counting::new(attendant);
         let sent = match &plan.server {
@@ -108,9 +127,7 @@ impl Way {
             }
             _ => self.over_network(plan, files, &mut counting),
         };
-        if sent.is_ok() {
-            counting.tell();
-        }
+        counting.tell();
         sent
     }
 
@@ -122,35 +139,38 @@ impl Way {
     ) -> Result<(), Failure> {
         self.look_after(counting);
         if let Some(open) = self.open.take() {
+            let target = open.target.clone();
             let sent = self.through(open, plan, files, counting);
             // A connection that was lost while it was not used says nothing about the server.
             let is_stale = counting.confirmed == 0 && sent.as_ref().is_err_and(|failure| !failure.keeps_connection);
             if !is_stale {
                 return sent;
             }
-            self.retries.clear();
+            self.retries.remove(&Some(target));
             counting.begin_again(files)?;
         }
         let targets = self.network.targets(&plan.server, counting);
         self.judge_location(&targets, counting.now());
         self.targets = targets?;
         self.retries.retain(|target, _| target.as_ref().is_none_or(|target| self.targets.contains(target)));
-        let mut last = Failure::new(Step::Connect, "no server may be tried yet");
+        let mut last = Err(Failure::new(Step::Connect, "no server may be tried yet"));
+        let mut is_first = true;
         for target in self.targets.clone() {
             let retry = self.retries.get(&Some(target.clone()));
             if retry.is_some_and(|retry| retry.not_before() > counting.now()) {
                 continue;
             }
-            match self.by(target, plan, files, counting) {
-                Err(failure) if failure.step < Step::Transfer && counting.confirmed == 0 => last = failure,
-                sent => return sent,
+            if !std::mem::take(&mut is_first) {
+                counting.begin_again(files)?;
             }
-            if counting.turn() == Turn::Leave {
+            last = self.by(target, plan, files, counting);
+            let came_so_far =
+                last.as_ref().map_or_else(|failure| failure.step >= Step::Transfer, |()| !counting.is_refused());
+            if came_so_far || counting.confirmed > 0 || counting.turn() == Turn::Leave {
                 break;
             }
-            counting.begin_again(files)?;
         }
-        Err(last)
+        last
     }
 
     /// Sends a batch by this server.
@@ -206,9 +226,8 @@ impl Way {
             Transport::Sftp => sftp::send(&mut open.connection, plan.remote_dir(), files, counting),
         };
         self.judge(Some(open.target.clone()), &sent, counting);
-        // One that delivered nothing is closed, so that the next batch may go to another server.
-        let is_usable = sent.as_ref().map_or_else(|failure| failure.keeps_connection, |()| true);
-        if is_usable && open.connection.is_usable() && counting.confirmed > 0 {
+        // One that takes nothing is closed, so that the next batch may go to another server.
+        if sent.is_ok() && open.connection.is_usable() && !counting.is_refused() {
             open.next_keep_alive = counting.now() + KEEP_ALIVE;
             self.open = Some(open);
         }
@@ -241,7 +260,10 @@ impl Way {
         };
         let launcher = self.launcher.as_mut();
         let launcher = launcher.ok_or_else(|| failed(Step::Connect, &"it is used from the next start on"))?;
-        launcher.open(&destination).map_err(|error| failed(Step::Connect, &error))
+        let opened = launcher.open(&destination);
+        let gone = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof];
+        self.is_broken |= opened.as_ref().is_err_and(|error| gone.contains(&error.kind()));
+        opened.map_err(|error| failed(Step::Connect, &error))
     }
 
     fn judge_location(&mut self, found: &Result<Vec<Target>, Failure>, now: Duration) {
@@ -257,8 +279,7 @@ impl Way {
         if counting.confirmed > 0 {
             self.retries.remove(&target);
         }
-        let refused = counting.failures.iter().any(|(_, reason)| reason != rsync::PUT_OFF);
-        if sent.is_err() || (counting.confirmed == 0 && refused) {
+        if sent.is_err() || counting.is_refused() {
             self.retries.entry(target).or_default().failed(now);
         }
     }
@@ -300,6 +321,16 @@ impl<'a> Counting<'a> {
         Counting { attendant, confirmed: 0, failures: Vec::new() }
     }
 
+    /// Whether a file was refused.
+    fn has_refused(&self) -> bool {
+        self.failures.iter().any(|(_, reason)| reason != rsync::PUT_OFF)
+    }
+
+    /// Whether files were refused and none was taken.
+    fn is_refused(&self) -> bool {
+        self.confirmed == 0 && self.has_refused()
+    }
+
     /// Nothing was sent; another server gets the same files.
     fn begin_again(&mut self, files: &mut [Outgoing]) -> Result<(), Failure> {
         self.failures.clear();
@@ -307,7 +338,7 @@ impl<'a> Counting<'a> {
         rewound.map_err(|error| Failure::new(Step::Transfer, error))
     }
 
-    /// The files that failed, of a batch that was sent.
+    /// The files that failed.
     fn tell(self) {
         for (index, reason) in self.failures {
             self.attendant.failed(index, reason);

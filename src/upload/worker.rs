@@ -1,8 +1,8 @@
 //! The thread that sends files.
 
 use super::{
-    Attendant, Desk, Failure, Outgoing, Plan, Receipt, Turn,
-    alarm::Alarm,
+    Attendant, Desk, Failure, Outgoing, Plan, Receipt, Step, Turn,
+    alarm::{self, Alarm},
     backlog::Backlog,
     desk::Mail,
     rate::Rate,
@@ -21,6 +21,11 @@ use std::{io, mem, time::Duration};
 const LIST: Duration = Duration::from_secs(60);
 /// It sleeps for so long at most, to show that it turns.
 const SLEEP: Duration = Duration::from_secs(5);
+
+/// Files that are open at once, whatever `maxper` says: a process may have 1024 descriptors.
+const OPEN_MAX: usize = 512;
+/// Files that a batch may have said of them one by one.
+const SAID_MAX: usize = 10;
 
 /// When it has done its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +56,10 @@ pub struct Worker<'d, C, T> {
     /// What it tells others.
     state: State,
     writer: state::Writer,
+    /// Nothing that waits can be sent now.
+    is_stuck: bool,
+    /// The directory could be listed.
+    is_listed: bool,
 }
 
 impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
@@ -72,33 +81,43 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
             remarked: Vec::new(),
             state: State { process: std::process::id(), ..State::default() },
             writer,
+            is_stuck: false,
+            is_listed: false,
         }
     }
 
-    /// Until it is told to leave, or has done its work. How many files wait still.
-    pub fn run(mut self) -> usize {
+    /// Until it is told to leave, or has done its work, or cannot go on. How many files wait still, if that is known.
+    pub fn run(mut self) -> Option<usize> {
         let mut sleep = Duration::ZERO;
         loop {
-            let mail = self.desk.mail(if self.done == Done::Once { Duration::ZERO } else { sleep.min(SLEEP) });
+            let mail = self.desk.mail(sleep.min(SLEEP));
             (self.turn)();
-            let is_over = self.done == Done::Once && !sleep.is_zero();
-            if mail.leave || is_over {
+            if mail.leave || self.is_over() {
                 self.writer.remove();
-                return self.backlog.len();
+                return self.is_listed.then(|| self.backlog.len());
             }
             self.read(mail);
             self.list();
+            self.is_stuck = false;
             sleep = self.step();
             self.tell();
+            if self.is_over() {
+                sleep = Duration::ZERO;
+            }
         }
     }
 
+    fn is_over(&self) -> bool {
+        self.way.is_broken() || (self.done == Done::Once && self.is_stuck)
+    }
+
     fn read(&mut self, mail: Mail) {
-        if let Some(plan) = mail.plan
-            && plan != self.plan
-        {
-            self.plan = plan;
-            self.way.reset();
+        if let Some(plan) = mail.plan {
+            self.way.forgive();
+            if plan != self.plan {
+                self.plan = plan;
+                self.way.reset();
+            }
         }
         mail.names.iter().for_each(|name| self.backlog.add(name));
     }
@@ -109,7 +128,9 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
             return;
         }
         self.next_list = now + LIST;
-        if let Err(error) = self.backlog.list() {
+        let listed = self.backlog.list();
+        self.is_listed = listed.is_ok();
+        if let Err(error) = listed {
             self.trouble(LogLevel::Error, format!("cannot list {}: {error}", escaped(&self.plan.waiting)));
         }
     }
@@ -121,6 +142,7 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         self.rate.set(self.plan.rate, now);
         if !self.plan.is_on {
             self.way.reset();
+            self.is_stuck = true;
             return SLEEP;
         }
         self.sound_alarm();
@@ -130,8 +152,9 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         }
         let wall = self.clock.wall();
         let is_fresh = self.backlog.has_fresh(wall, now);
-        let names = self.backlog.batch(self.plan.max_per_batch, wall, now);
+        let names = self.backlog.batch(self.plan.max_per_batch.min(OPEN_MAX), wall, now);
         if names.is_empty() {
+            self.is_stuck = true;
             return self
                 .backlog
                 .next_due(now)
@@ -161,8 +184,7 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         let now = self.clock.monotonic();
         if let Some(silence) = self.alarm.look(!self.backlog.is_empty(), self.plan.alarm, now) {
             let trouble = self.trouble.as_ref().map(|trouble| format!("; {trouble}")).unwrap_or_default();
-            let (minutes, files) = (silence.as_secs() / 60, self.backlog.len());
-            let text = format!("no upload was confirmed for {minutes} minutes; {files} files wait{trouble}");
+            let text = format!("{}; {} files wait{trouble}", alarm::text(silence), self.backlog.len());
             self.desk.say(LogLevel::Error, text);
         }
     }
@@ -178,6 +200,8 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
             clock: &self.clock,
             turn: &mut self.turn,
             rate: &mut self.rate,
+            alarm: &mut self.alarm,
+            alarm_after: self.plan.alarm,
             receipts: &receipts,
             is_backlog: !is_fresh,
             arrived: vec![false; receipts.len()],
@@ -196,19 +220,32 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         if arrived.contains(&true) {
             self.recovered(now);
         }
-        match sent {
-            Ok(()) => self.put_off(&receipts, failures, now),
-            Err(failure) => self.failed(&receipts, &arrived, &failure, now),
+        if self.desk.peek(|mail| mail.leave) {
+            return; // what was on its way is sent next time
         }
+        let own =
+            |(_, reason): &(usize, String)| sent.as_ref().map_or_else(|failure| failure.reason != *reason, |()| true);
+        let mut failures: Vec<(usize, String)> = failures.into_iter().filter(own).collect();
+        if let Err(failure) = &sent {
+            self.is_stuck = !arrived.contains(&true);
+            self.failed(&receipts, &arrived, failure, now);
+            // Where a batch ends at one of its files, it would end there again, and keep those behind it waiting.
+            let first = arrived.iter().position(|arrived| !arrived);
+            if failure.step == Step::Transfer && failures.iter().all(|(_, reason)| reason == rsync::PUT_OFF) {
+                failures.extend(first.map(|first| (first, failure.reason.clone())));
+            }
+        }
+        self.put_off(&receipts, failures, now);
     }
 
-    /// Opens files. One that is gone is not missed: what goes over the limit of the spool is removed while it waits.
+    /// Opens files. Where one cannot be opened for want of descriptors, those before it are sent. One that is gone is not missed: what goes over the limit of the spool is removed while it waits.
     fn open(&mut self, names: &[String]) -> Vec<Outgoing> {
         let mut files = Vec::new();
         for name in names {
             match Outgoing::open(&self.plan.waiting, name) {
                 Ok(file) => files.push(file),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => self.backlog.remove(name),
+                Err(error) if error.raw_os_error() == Some(libc::EMFILE) && !files.is_empty() => break,
                 Err(error) => {
                     let path = escaped(&self.plan.waiting.join(name));
                     self.desk.say(LogLevel::Error, format!("failed to upload {path}: cannot open it: {error}"));
@@ -237,23 +274,21 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         }
     }
 
-    /// Files that the far end did not take, though it took the batch.
+    /// Files that the far end did not take, though it took others, or could have.
     fn put_off(&mut self, receipts: &[Receipt], failures: Vec<(usize, String)>, now: Duration) {
-        let mut said = Vec::<(String, usize)>::new();
+        let mut said = 0;
         for (index, reason) in failures.into_iter().filter(|(_, reason)| reason != rsync::PUT_OFF) {
             let Some(receipt) = receipts.get(index) else { continue };
             self.backlog.postpone(receipt.name(), &reason, now);
-            match said.iter_mut().find(|(said, _)| *said == reason) {
-                Some((_, more)) => *more += 1,
-                None => {
-                    let text = format!("failed to upload {}: {reason}", escaped(receipt.path()));
-                    self.desk.say(LogLevel::Warning, text);
-                    said.push((reason, 0));
-                }
+            let text = format!("failed to upload {}: {reason}", escaped(receipt.path()));
+            // What the batch ended with has been said.
+            if said < SAID_MAX && self.trouble.as_ref() != Some(&text) {
+                self.desk.say(LogLevel::Warning, text);
             }
+            said += 1;
         }
-        for (reason, more) in said.iter().filter(|(_, more)| *more > 0) {
-            self.desk.say(LogLevel::Warning, format!("failed to upload {more} more files: {reason}"));
+        if said > SAID_MAX {
+            self.desk.say(LogLevel::Warning, format!("failed to upload {} more files of this batch", said - SAID_MAX));
         }
     }
 
@@ -314,6 +349,8 @@ struct Attending<'w, C, T> {
     clock: &'w C,
     turn: &'w mut T,
     rate: &'w mut Rate,
+    alarm: &'w mut Alarm,
+    alarm_after: Duration,
     receipts: &'w [Receipt],
     /// None of the files is fresh.
     is_backlog: bool,
@@ -328,6 +365,9 @@ impl<C: Clock, T: FnMut()> Attendant for Attending<'_, C, T> {
 
     fn turn(&mut self) -> Turn {
         (self.turn)();
+        if let Some(silence) = self.alarm.look(true, self.alarm_after, self.clock.monotonic()) {
+            self.desk.say(LogLevel::Error, format!("{}, though one is being sent", alarm::text(silence)));
+        }
         self.desk.peek(|mail| match () {
             () if mail.leave => Turn::Leave,
             () if mail.plan.is_some() => Turn::CutShort,

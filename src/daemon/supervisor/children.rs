@@ -137,7 +137,8 @@ impl Supervisor {
         let of_leaving: Vec<Report> = self.leaving.iter_mut().flat_map(Child::reports).collect();
         for report in of_leaving {
             match report {
-                Report::InterfaceLost(..) | Report::DirectoryGone => {} // its successor says so too
+                // Its successor says so too, or is there already.
+                Report::InterfaceLost(..) | Report::DirectoryGone | Report::Outdated | Report::Ready(..) => {}
                 report => self.heed(report, Role::Capture, false),
             }
         }
@@ -167,6 +168,7 @@ impl Supervisor {
             }
             Report::Ready(since, opened) => self.captures(since, &opened, is_successor),
             Report::DirectoryGone => self.make_spool_anew(),
+            Report::Outdated => self.replace_upload(),
             Report::Hopeless(message, is_settings) => {
                 self.log.error(&message);
                 if !self.is_ready {

@@ -31,7 +31,16 @@ impl PrivateKey {
     /// Reads a key that nobody else can. The error says what is wrong with it and what to do.
     pub fn read(path: &Path) -> Result<PrivateKey, String> {
         let shown = escaped(path);
-        let cannot = |error: io::Error| format!("cannot read the key {shown}: {error}");
+        let cannot = |error: io::Error| {
+            let cure = match error.kind() {
+                io::ErrorKind::NotFound => "; sie-gen-key makes one".to_owned(),
+                io::ErrorKind::PermissionDenied => {
+                    format!("; give it to the user that uploads: chown {} {shown}", geteuid())
+                }
+                _ => String::new(),
+            };
+            format!("cannot read the key {shown}: {error}{cure}")
+        };
         // Without O_NONBLOCK, a fifo of that name would be waited for.
         let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).map_err(cannot)?;
         judge(&file.metadata().map_err(cannot)?, &shown)?;

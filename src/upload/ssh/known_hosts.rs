@@ -4,10 +4,12 @@
 
 use super::{KeyType, fingerprint};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use nix::fcntl::OFlag;
 use openssl::{hash::MessageDigest, pkey::PKey, sign::Signer};
 use std::{
     fs::File,
     io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -74,7 +76,9 @@ impl KnownHosts {
     /// Reads a file.
     pub fn read(path: &Path) -> io::Result<KnownHosts> {
         let mut text = Vec::new();
-        File::open(path)?.take(SIZE_MAX + 1).read_to_end(&mut text)?;
+        // Without O_NONBLOCK, a fifo of that name would be waited for.
+        let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+        file.take(SIZE_MAX + 1).read_to_end(&mut text)?;
         if text.len() as u64 > SIZE_MAX {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "more than 1 MiB"));
         }
