@@ -163,11 +163,12 @@ fn changed(file: &Outgoing) -> Trouble {
     Trouble::File(format!("{} has changed while it was sent", escaped(file.path())))
 }
 
-/// What the file is to blame for is its name and its size.
+/// What the file is to blame for is its name, what has that name already, and its size.
 fn target(doing: &str, path: &Path, error: io::Error) -> Trouble {
     let reason = format!("cannot {doing} {}: {error}", escaped(path));
     match error.raw_os_error().unwrap_or_default() {
         libc::EISDIR | libc::ENAMETOOLONG | libc::EFBIG | libc::EINVAL | libc::EILSEQ => Trouble::File(reason),
+        libc::EACCES | libc::EPERM if path.symlink_metadata().is_ok() => Trouble::File(reason),
         _ => Trouble::Directory(reason),
     }
 }

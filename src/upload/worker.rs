@@ -60,6 +60,8 @@ pub struct Worker<'d, C, T> {
     is_stuck: bool,
     /// The directory could be listed.
     is_listed: bool,
+    /// Batches since something arrived.
+    useless: u32,
 }
 
 impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
@@ -83,6 +85,7 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
             writer,
             is_stuck: false,
             is_listed: false,
+            useless: 0,
         }
     }
 
@@ -226,8 +229,9 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         let own =
             |(_, reason): &(usize, String)| sent.as_ref().map_or_else(|failure| failure.reason != *reason, |()| true);
         let mut failures: Vec<(usize, String)> = failures.into_iter().filter(own).collect();
+        self.useless = if arrived.contains(&true) { 0 } else { self.useless + 1 };
         if let Err(failure) = &sent {
-            self.is_stuck = !arrived.contains(&true);
+            self.is_stuck = failure.step < Step::Transfer || self.useless > 1;
             self.failed(&receipts, &arrived, failure, now);
             // Where a batch ends at one of its files, it would end there again, and keep those behind it waiting.
             let first = arrived.iter().position(|arrived| !arrived);
