@@ -321,14 +321,9 @@ impl<'a> Counting<'a> {
         Counting { attendant, confirmed: 0, failures: Vec::new() }
     }
 
-    /// Whether a file was refused.
-    fn has_refused(&self) -> bool {
-        self.failures.iter().any(|(_, reason)| reason != rsync::PUT_OFF)
-    }
-
     /// Whether files were refused and none was taken.
     fn is_refused(&self) -> bool {
-        self.confirmed == 0 && self.has_refused()
+        self.confirmed == 0 && !self.failures.is_empty()
     }
 
     /// Nothing was sent; another server gets the same files.

@@ -6,7 +6,6 @@ use super::{
     backlog::Backlog,
     desk::Mail,
     rate::Rate,
-    rsync,
     state::{self, State},
     way::Way,
 };
@@ -49,7 +48,7 @@ pub struct Worker<'d, C, T> {
     rate: Rate,
     alarm: Alarm,
     next_list: Duration,
-    /// What was said of uploads as a whole last, so that it is not said at every try.
+    /// Why nothing is uploaded, which was said: it is not said at every try.
     trouble: Option<String>,
     /// What was said of key and known hosts; few, since a file that is refused has none.
     remarked: Vec<String>,
@@ -91,6 +90,8 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
 
     /// Until it is told to leave, or has done its work, or cannot go on. How many files wait still, if that is known.
     pub fn run(mut self) -> Option<usize> {
+        // Who comes second learns from it who has the files.
+        self.tell();
         let mut sleep = Duration::ZERO;
         loop {
             let mail = self.desk.mail(sleep.min(SLEEP));
@@ -134,7 +135,8 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         let listed = self.backlog.list();
         self.is_listed = listed.is_ok();
         if let Err(error) = listed {
-            self.trouble(LogLevel::Error, format!("cannot list {}: {error}", escaped(&self.plan.waiting)));
+            let text = format!("cannot list {}: {error}", escaped(&self.plan.waiting));
+            self.trouble(LogLevel::Error, text.clone(), text);
         }
     }
 
@@ -145,6 +147,7 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         self.rate.set(self.plan.rate, now);
         if !self.plan.is_on {
             self.way.reset();
+            self.alarm = Alarm::default();
             self.is_stuck = true;
             return SLEEP;
         }
@@ -235,7 +238,7 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
             self.failed(&receipts, &arrived, failure, now);
             // Where a batch ends at one of its files, it would end there again, and keep those behind it waiting.
             let first = arrived.iter().position(|arrived| !arrived);
-            if failure.step == Step::Transfer && failures.iter().all(|(_, reason)| reason == rsync::PUT_OFF) {
+            if failure.step == Step::Transfer && failures.is_empty() {
                 failures.extend(first.map(|first| (first, failure.reason.clone())));
             }
         }
@@ -281,12 +284,12 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
     /// Files that the far end did not take, though it took others, or could have.
     fn put_off(&mut self, receipts: &[Receipt], failures: Vec<(usize, String)>, now: Duration) {
         let mut said = 0;
-        for (index, reason) in failures.into_iter().filter(|(_, reason)| reason != rsync::PUT_OFF) {
+        for (index, reason) in failures {
             let Some(receipt) = receipts.get(index) else { continue };
             self.backlog.postpone(receipt.name(), &reason, now);
             let text = format!("failed to upload {}: {reason}", escaped(receipt.path()));
             // What the batch ended with has been said.
-            if said < SAID_MAX && self.trouble.as_ref() != Some(&text) {
+            if said < SAID_MAX && self.trouble.as_ref() != Some(&reason) {
                 self.desk.say(LogLevel::Warning, text);
             }
             said += 1;
@@ -303,14 +306,15 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         self.state.last_error = Some((self.clock.wall(), failure.to_string()));
         let wait = self.way.not_before().saturating_sub(now).as_secs();
         self.desk.say(LogLevel::Debug, format!("{failure}; next try in {wait} s"));
-        self.trouble(LogLevel::Warning, format!("failed to upload {}: {failure}", escaped(first.path())));
+        let text = format!("failed to upload {}: {failure}", escaped(first.path()));
+        self.trouble(LogLevel::Warning, failure.to_string(), text);
     }
 
-    /// What stops all uploads is said when it begins, and when it becomes something else.
-    fn trouble(&mut self, level: LogLevel, text: String) {
-        if self.trouble.as_ref() != Some(&text) {
-            self.desk.say(level, text.clone());
-            self.trouble = Some(text);
+    /// What stops all uploads is said when it begins, and when the reason becomes another one, not for each file.
+    fn trouble(&mut self, level: LogLevel, reason: String, text: String) {
+        if self.trouble.as_ref() != Some(&reason) {
+            self.desk.say(level, text);
+            self.trouble = Some(reason);
         }
     }
 }

@@ -16,7 +16,7 @@ mod wire;
 
 pub use fault::Fault;
 pub use list::Entry;
-pub use pump::{PUT_OFF, send};
+pub use pump::send;
 
 /// The command to run at the far end, to receive files into `remote_dir`, which may begin at the root or at the directory
 /// of the login. A wrapper there may split it at blanks, know no quotes, and look at its first words.

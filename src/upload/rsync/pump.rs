@@ -13,9 +13,6 @@ use std::{
     time::Duration,
 };
 
-/// Reason of a file that was not begun because something fresher waits.
-pub const PUT_OFF: &str = "put off: something fresher waits";
-
 /// From the start until the greeting is over.
 const GREETING: Duration = Duration::from_secs(15);
 /// Without a byte in either direction, our signs of life aside.
@@ -38,8 +35,9 @@ const SHORT: Duration = Duration::from_millis(20);
 const READ: usize = 64 << 10;
 
 /// Sends files through the remote command of [`command`](super::command): tells the attendant of each file once that it
-/// was confirmed, or why not. An error if the session did not come to its end; files may have been confirmed all the same.
-/// The files must be in the order of their names' bytes.
+/// was confirmed, or why not; of those that had not begun when it cut the batch short, nothing. An error if the session
+/// did not come to its end; files may have been confirmed all the same. The files must be in the order of their names'
+/// bytes.
 pub fn send(pipe: &mut dyn Pipe, files: &mut [Outgoing], attendant: &mut dyn Attendant) -> Result<(), Failure> {
     if files.is_empty() {
         return Ok(());
@@ -360,9 +358,13 @@ impl<'a> Pump<'a> {
 
     /// Begins a file, or does not send it; false if the rate limit allows neither.
     fn begin(&mut self, index: usize) -> bool {
+        if self.is_cut_short {
+            self.sender.withhold();
+            self.settled[index] = true;
+            return true;
+        }
         let file = &mut self.files[index];
         let why_not = match () {
-            () if self.is_cut_short => Some(PUT_OFF.to_owned()),
             () if !file.is_unchanged() => Some("changed since it was listed".to_owned()),
             () if file.path().symlink_metadata().is_err() => Some("not there any more".to_owned()),
             () => None,

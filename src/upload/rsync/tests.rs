@@ -248,13 +248,15 @@ impl Witness {
         }
     }
 
-    /// A session; each file must have had one end.
+    /// A session; each file must have had one end, unless it was cut short.
     fn see(&mut self, server: &mut Server, files: &mut [Outgoing]) -> Result<(), Failure> {
         server.now = self.now.clone();
         let done = send(server, files, self);
         let mut ends: Vec<usize> = self.confirmed.iter().copied().chain(self.failed.iter().map(|end| end.0)).collect();
         ends.sort_unstable();
-        assert_eq!(ends, (0..files.len()).collect::<Vec<_>>());
+        if self.turn != Turn::CutShort {
+            assert_eq!(ends, (0..files.len()).collect::<Vec<_>>());
+        }
         done
     }
 }
@@ -605,7 +607,7 @@ fn files_that_are_not_to_be_begun_are_named_to_the_server_and_the_others_go_on()
     acts.splice(3..6, [Waits(Duration::from_secs(1))]);
     let mut server = Server::new(acts);
     assert_eq!(witness.see(&mut server, &mut files), Ok(()));
-    assert!(witness.failed.iter().all(|(_, reason)| reason == PUT_OFF) && witness.sent == 0);
+    assert_eq!((witness.failed, witness.sent), (vec![], 0));
     assert_eq!(server.stream().1.len(), 4);
 }
 
