@@ -30,7 +30,8 @@ impl Outbox {
         if self.written >= self.bytes.len() {
             self.bytes.clear();
             self.written = 0;
-        } else if self.written > FRAME_LEN {
+        } else if self.written > self.bytes.len() / 2 {
+            // Never more is moved than was written.
             self.bytes.drain(..self.written);
             self.open = self.open.map(|at| at - self.written);
             self.written = 0;

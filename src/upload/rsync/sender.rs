@@ -35,8 +35,9 @@ const UNWANTED: u32 = 1 << 0 | 1 << 7;
 
 /// What is kept of text that is not rsync's.
 const TEXT_MAX: usize = 1024;
-/// As long as so much waits to be written, nothing is needed.
-const ENOUGH: usize = 64 << 10;
+/// As long as so much waits to be written, nothing is needed. It is written in packets of 32 kB, the last of which is only
+/// partly full: with less, half of all packets were crumbs.
+const ENOUGH: usize = 256 << 10;
 /// How often a file may be asked for: once, again if its sum was wrong, and both with attributes only.
 const ASKED_MAX: u8 = 4;
 /// The head of no sums: everything is sent as it is.
