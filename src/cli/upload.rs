@@ -70,6 +70,7 @@ fn upload(args: &UploadArgs) -> Result<u8, Failed> {
         foreground: true,
         syslog: log::syslog_path().to_owned(),
     });
+    log.prepare();
     notices.iter().for_each(|notice| log.warning(&notice.to_string()));
     let done = if args.once { Done::Once } else { Done::Never };
     let service = Service::new(&settings, done, SystemClock::new()).map_err(|error| failed(&error))?;

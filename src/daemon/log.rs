@@ -76,6 +76,15 @@ impl Log {
         Log { level, priority, sinks }
     }
 
+    /// For a process that is about to be confined: has what it needs for its lines.
+    pub fn prepare(&mut self) {
+        for sink in &mut self.sinks {
+            if let Target::Syslog(syslog) = &mut sink.target {
+                let _ = syslog.prepare(); // without one, each line tries again
+            }
+        }
+    }
+
     /// From now on nothing goes to standard error that is not the journal.
     pub fn leave_terminal(&mut self) {
         self.sinks.retain(|sink| !matches!(sink.target, Target::Plain(_)));
@@ -202,20 +211,25 @@ impl Syslog {
     fn put(&mut self, facility: u8, severity: u8, text: &str) -> io::Result<()> {
         let number = u16::from(facility) * 8 + u16::from(severity);
         let line = format!("<{number}>{TAG}[{}]: {text}", std::process::id());
-        if let Some(socket) = &self.socket {
-            match socket.send(line.as_bytes()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
-                Err(_) => {} // another syslogd may be there by now
-                Ok(_) => return Ok(()),
-            }
+        self.prepare()?;
+        let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        match socket.send(line.as_bytes()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            Err(_) => {} // not connected yet, or another syslogd may be there by now
+            Ok(_) => return Ok(()),
         }
-        self.socket = None;
-        let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
         socket.connect(&self.path)?;
-        let sent = socket.send(line.as_bytes());
-        self.socket = Some(socket);
-        sent.map(drop)
+        socket.send(line.as_bytes()).map(drop)
+    }
+
+    /// Has a socket. It stays the same when syslogd does not: a process may be confined by then, and not get another.
+    fn prepare(&mut self) -> io::Result<()> {
+        if self.socket.is_none() {
+            let socket = UnixDatagram::unbound()?;
+            socket.set_nonblocking(true)?;
+            self.socket = Some(socket);
+        }
+        Ok(())
     }
 }
 
