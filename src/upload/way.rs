@@ -304,8 +304,10 @@ fn rsync_over(
     let command = rsync::command(plan.remote_dir()).map_err(|reason| Failure::new(Step::Command, reason))?;
     let mut pipe = connection.exec(&command, attendant)?;
     let sent = rsync::send(&mut pipe, files, attendant);
-    // Dropped without it, the command would take the connection along.
-    pipe.close(attendant);
+    // Dropped without it, the command would take the connection along. One that is dead would be waited for.
+    if sent.as_ref().map_or_else(|failure| failure.keeps_connection, |()| true) {
+        pipe.close(attendant);
+    }
     sent
 }
 
