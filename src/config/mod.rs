@@ -16,6 +16,8 @@ mod text;
 pub mod values;
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +33,9 @@ use problem::{Fault, Place, Remark, Subject};
 use qnames::Name;
 use spec::Assignment;
 use table::{OBSOLETE, REPLACED};
+
+/// What a configuration file may have at most: more than a hundred times what the shipped one has.
+const FILE_MAX: u64 = 1 << 20;
 
 /// Reads the settings: `sets` (each `NAME=VALUE`, as after `--set`) over `file` over defaults. Environment variables
 /// are not read. What was accepted but differs from what was written comes with them, in the order of the places.
@@ -86,6 +91,16 @@ struct Loader {
     notices: Vec<Notice>,
 }
 
+/// The file, unless it is so large that it cannot be what was meant.
+fn read_some(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "more than 1 MiB"));
+    }
+    Ok(bytes)
+}
+
 impl Loader {
     /// With all that was typed.
     fn new(file: Option<&Path>, sets: &[String]) -> Loader {
@@ -100,7 +115,7 @@ impl Loader {
     }
 
     fn read(&mut self, file: &Path) {
-        match std::fs::read(file) {
+        match read_some(file) {
             Ok(bytes) => {
                 let parsed = spec::parse(file, &bytes);
                 self.assignments.extend(parsed.assignments);
