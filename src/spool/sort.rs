@@ -14,6 +14,7 @@ use std::{
     fmt::{self, Display, Formatter},
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// What becomes of published files.
@@ -109,6 +110,10 @@ impl Display for Gone {
     }
 }
 
+/// The limits are kept whenever a file has come, and so often besides: files grow too old, and somebody may have put some
+/// there. Each time all files are looked at: 100 000 of them are half a second of a processor in a build for debugging.
+const TRIM: Duration = Duration::from_secs(60);
+
 /// Of a file in the archive that is no link: its owner writes, its group reads.
 const ARCHIVE_MODE: u32 = 0o640;
 
@@ -124,6 +129,8 @@ pub struct Sorter {
     complaints: HashSet<PathBuf>,
     /// Whether copies that a killed process left in the archive were removed.
     is_clean: bool,
+    /// When limits were kept last, and which.
+    trimmed: Option<(Timestamp, [Limits; 2])>,
 }
 
 /// One scan.
@@ -138,7 +145,7 @@ impl Sorter {
     pub fn new(spool: &Path, channel: &str, rules: Rules) -> Sorter {
         let below = |directory: &str| spool.join(directory).join(channel);
         let (new, waiting, archive) = (below("new"), below("waiting"), below("archive"));
-        Sorter { new, waiting, archive, rules, complaints: HashSet::new(), is_clean: false }
+        Sorter { new, waiting, archive, rules, complaints: HashSet::new(), is_clean: false, trimmed: None }
     }
 
     /// Deals with all that is published now, in the order of the names, and keeps the limits.
@@ -169,7 +176,13 @@ impl Sorter {
             }
             scan.sync(&self.new);
         }
-        self.trim(now, &mut scan);
+        if !names.is_empty() || self.is_to_trim(now) {
+            self.trim(now, &mut scan);
+        } else {
+            // What could not be removed has not been tried again.
+            let is_kept = |path: &&PathBuf| path.starts_with(&self.waiting) || path.starts_with(&self.archive);
+            scan.complaints.extend(self.complaints.iter().filter(is_kept).cloned());
+        }
         let news = |note: &Note| note.path().is_none_or(|path| !self.complaints.contains(path));
         let notes = std::mem::take(&mut scan.done.notes).into_iter().filter(news).collect();
         self.complaints = scan.complaints;
@@ -257,8 +270,15 @@ impl Sorter {
         }
     }
 
-    fn trim(&self, now: Timestamp, scan: &mut Scan) {
+    /// Whether it has been a while, or by other limits, or by another clock.
+    fn is_to_trim(&self, now: Timestamp) -> bool {
+        let limits = [self.rules.waiting_limits, self.rules.archive_limits];
+        self.trimmed.is_none_or(|(at, by)| by != limits || at > now || now.since(at) >= TRIM)
+    }
+
+    fn trim(&mut self, now: Timestamp, scan: &mut Scan) {
         let Rules { waiting_limits, archive_limits, .. } = self.rules;
+        self.trimmed = Some((now, [waiting_limits, archive_limits]));
         for (directory, limits, is_waiting) in
             [(&self.waiting, waiting_limits, true), (&self.archive, archive_limits, false)]
         {
@@ -568,5 +588,23 @@ mod tests {
         assert_eq!((counts.overflowed, notes.len()), (2, 1));
         assert_eq!(notes[0].to_string(), format!("spool overflow, removing {} and 1 more, 8 kilobytes", path(1)));
         assert_eq!(list(&spool, "waiting/c"), [name(3)]);
+    }
+
+    #[test]
+    fn limits_are_kept_when_a_file_has_come_or_a_minute_has_passed_or_they_are_others() {
+        let spool = spool();
+        let limits = |bytes| Limits { bytes, age: Duration::ZERO };
+        let rules = |bytes| Rules { waiting_limits: limits(bytes), ..rules(false, true) };
+        let mut sorter = Sorter::new(&spool.0, "c", rules(8192));
+        let overflowed =
+            |sorter: &mut Sorter, seconds| sorter.scan(NOW + Duration::from_secs(seconds), || {}).counts.overflowed;
+        (0..3).for_each(|number| put(&spool, "waiting/c", &name(number), "one"));
+        assert_eq!(overflowed(&mut sorter, 0), 1);
+        put(&spool, "waiting/c", &name(3), "one");
+        assert_eq!((overflowed(&mut sorter, 59), overflowed(&mut sorter, 60)), (0, 1));
+        put(&spool, "new/c", &name(4), "one");
+        assert_eq!(overflowed(&mut sorter, 61), 1);
+        sorter.rules = rules(4096);
+        assert_eq!(overflowed(&mut sorter, 61), 1);
     }
 }
