@@ -78,13 +78,26 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
         if !self.is_alone() {
             return;
         }
+        match self.way.take() {
+            // What waits already is sent meanwhile: to look at 100 000 files takes a while.
+            Some(way) if self.done == Done::Never => {
+                self.begin(way, turn);
+                self.sort(tick);
+            }
+            // A single run is to know all that waits.
+            Some(way) => {
+                self.sort(tick);
+                self.begin(way, turn);
+            }
+            None => self.sort(tick),
+        }
+    }
+
+    fn sort(&mut self, tick: impl FnMut()) {
         let scanned = self.sorter.scan(self.clock.wall(), tick);
         scanned.notes.iter().for_each(|note| self.desk.say(level(note), note.to_string()));
         if !scanned.moved.is_empty() {
             self.desk.post(|mail| mail.names.extend(scanned.moved));
-        }
-        if let Some(way) = self.way.take() {
-            self.begin(way, turn);
         }
     }
 
