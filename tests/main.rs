@@ -53,3 +53,5 @@ mod ssh_program;
 mod sshd;
 mod streams;
 mod synthetic;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod upload;

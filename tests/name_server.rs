@@ -23,8 +23,12 @@ pub struct NameServer {
 impl NameServer {
     /// Returns when it answers. None, and says so, where there is no knot.
     pub fn start(records: &str) -> Option<NameServer> {
+        NameServer::start_at(free_port(), records)
+    }
+
+    /// The same at this address.
+    pub fn start_at(address: SocketAddr, records: &str) -> Option<NameServer> {
         let directory = Directory::new();
-        let address = free_port();
         let (path, port) = (directory.0.display(), address.port());
         let zone =
             format!("$ORIGIN example.\n$TTL 300\n@ SOA ns host 1 3600 600 86400 1\n@ NS ns\nns A 127.0.0.1\n{records}");
@@ -64,7 +68,11 @@ pub fn free_port() -> SocketAddr {
 }
 
 fn asking() -> UdpSocket {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    asking_from((Ipv4Addr::LOCALHOST, 0).into())
+}
+
+fn asking_from(address: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind(address).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     socket
 }
@@ -80,7 +88,16 @@ pub struct Between {
 
 impl Between {
     pub fn start(server: SocketAddr, spoil: impl Fn(&mut Vec<u8>) -> Duration + Send + 'static) -> Between {
-        let socket = asking();
+        Between::start_at((Ipv4Addr::LOCALHOST, 0).into(), server, spoil)
+    }
+
+    /// The same at this address.
+    pub fn start_at(
+        address: SocketAddr,
+        server: SocketAddr,
+        spoil: impl Fn(&mut Vec<u8>) -> Duration + Send + 'static,
+    ) -> Between {
+        let socket = asking_from(address);
         let address = socket.local_addr().unwrap();
         let (is_to_end, questions) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (ends, counted) = (is_to_end.clone(), questions.clone());

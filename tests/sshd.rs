@@ -22,6 +22,8 @@ pub struct Setup<'s> {
     pub authorized: String,
     /// More lines of its configuration, to be ended by `Match` blocks.
     pub extra: &'s str,
+    /// A program that starts it, with its arguments.
+    pub wrapper: Vec<String>,
 }
 
 /// A running server; it ends with this value.
@@ -57,8 +59,10 @@ impl Sshd {
             // Before version 9.8 it has none, and does not know the word.
             fs::write(&path, config + setup.extra).unwrap();
         }
-        let mut command = Command::new(SSHD);
-        command.args(["-D", "-f"]).arg(&path).arg("-E").arg(directory.path("log"));
+        let mut words = setup.wrapper;
+        words.push(SSHD.to_owned());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(["-D", "-f"]).arg(&path).arg("-E").arg(directory.path("log"));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let mut server = Sshd { port, child, directory };
         let began = Instant::now();

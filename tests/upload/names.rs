@@ -1,0 +1,99 @@
+//! Servers that DNS names, or does not.
+
+use super::{RSYNC_ONLY, World};
+use crate::name_server::{Between, NameServer};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+/// Where the namespace's resolver asks.
+const SYSTEM: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 53);
+
+/// knot in the namespace.
+fn start(world: &World, address: SocketAddr, records: &str) -> Option<NameServer> {
+    world.namespace.inside(|| NameServer::start_at(address, records))
+}
+
+/// The server, behind one that is preferred and not there.
+fn records(port: u16, dead: u16) -> String {
+    format!(
+        "_rsync._tcp.submit SRV 10 1 {dead} one\n_rsync._tcp.submit SRV 20 1 {port} two\n\
+         one A 127.0.0.1\ntwo A 127.0.0.1\n"
+    )
+}
+
+#[test]
+fn the_second_server_of_an_srv_answer_is_used_where_the_first_is_dead() {
+    let Some((world, server)) = World::with_server(RSYNC_ONLY) else { return };
+    let Some(_names) = start(&world, SYSTEM.into(), &records(server.port, world.free_port())) else { return };
+    world.configure(&[("submitserver", "submit.example")]);
+    let run = world.all_arrive(&world.publish_some());
+    assert!(!run.log.contains("failed"), "{}", run.log);
+}
+
+#[test]
+fn without_an_srv_record_nothing_is_sent_and_the_log_says_what_is_missing() {
+    let Some((world, server)) = World::with_server(RSYNC_ONLY) else { return };
+    let Some(_names) = start(&world, SYSTEM.into(), &format!("{}other A 127.0.0.1\n", records(server.port, 1))) else {
+        return;
+    };
+    let samples = world.publish_some();
+    for (name, missing) in
+        [("other.example", "_rsync._tcp.other.example"), ("nothing.example", "_rsync._tcp.nothing.example")]
+    {
+        world.configure(&[("submitserver", name)]);
+        world.none_arrives(&samples, missing);
+    }
+    world.configure(&[("submitserver", "submit.example")]);
+    world.all_arrive(&samples);
+}
+
+#[test]
+fn a_name_server_that_fails_is_named_with_what_it_answers() {
+    let Some((world, server)) = World::with_server(RSYNC_ONLY) else { return };
+    let address = (Ipv4Addr::LOCALHOST, 5300).into();
+    let Some(_names) = start(&world, address, &records(server.port, 1)) else { return };
+    world.configure(&[("submitserver", "submit.example")]);
+    let samples = world.publish_some();
+    // Nobody is there.
+    world.none_arrives(&samples, "127.0.0.1");
+    let fail = |answer: &mut Vec<u8>| {
+        answer[3] = answer[3] & 0xf0 | 2; // SERVFAIL
+        answer[6..12].fill(0); // and nothing else
+        answer.truncate(12 + answer[12..].iter().position(|byte| *byte == 0).unwrap() + 5);
+        Duration::ZERO
+    };
+    let failing = world.namespace.inside(|| Between::start_at(SYSTEM.into(), address, fail));
+    world.none_arrives(&samples, "Server Failure");
+    drop(failing);
+    let _whole = world.namespace.inside(|| Between::start_at(SYSTEM.into(), address, |_| Duration::ZERO));
+    world.all_arrive(&samples);
+}
+
+#[test]
+fn a_slow_name_server_is_waited_for() {
+    let Some((world, server)) = World::with_server(RSYNC_ONLY) else { return };
+    let address = (Ipv4Addr::LOCALHOST, 5300).into();
+    let Some(_names) = start(&world, address, &records(server.port, world.free_port())) else { return };
+    let slow = |_: &mut Vec<u8>| Duration::from_millis(1500);
+    let _slow = world.namespace.inside(|| Between::start_at(SYSTEM.into(), address, slow));
+    world.configure(&[("submitserver", "submit.example")]);
+    world.all_arrive(&world.publish_some());
+}
+
+#[test]
+fn a_name_server_that_does_not_answer_is_given_up() {
+    let Some((world, server)) = World::with_server(RSYNC_ONLY) else { return };
+    let address = (Ipv4Addr::LOCALHOST, 5300).into();
+    let Some(_names) = start(&world, address, &records(server.port, 1)) else { return };
+    let late = |_: &mut Vec<u8>| Duration::from_secs(60);
+    let silent = world.namespace.inside(|| Between::start_at(SYSTEM.into(), address, late));
+    world.configure(&[("submitserver", "submit.example")]);
+    let samples = world.publish_some();
+    let run = world.none_arrives(&samples, "_rsync._tcp.submit.example");
+    assert!(run.took < Duration::from_secs(20), "{:?}", run.took);
+    drop(silent);
+    world.send_to(server.port, &[]);
+    world.all_arrive(&samples);
+}
