@@ -54,7 +54,7 @@ fn a_spoilt_list_of_known_hosts_is_named_and_trusts_nobody() {
     }
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    is_small(&world, "a directory", &path, &world.none_arrives(&samples, "not a regular file"));
+    is_small(&world, "a directory", &path, &world.none_arrives(&samples, "directory"));
     fs::remove_dir(&path).unwrap();
     symlink("/dev/zero", &path).unwrap();
     is_small(&world, "a device", &path, &world.none_arrives(&samples, ""));
