@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// What became of files.
@@ -166,7 +166,11 @@ fn a_large_file_arrives_and_again_over_what_is_there() {
     for round in 0..2 {
         let mut content = bytes(20 << 20);
         content[77] = round;
-        let mut files = [world.file("large.nmsg", &content)];
+        let path = world.file("large.nmsg", &content).path().to_owned();
+        // The far end goes by size and time in seconds.
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + u64::from(round));
+        fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        let mut files = [Outgoing::open(&world.ours(), "large.nmsg").unwrap()];
         let (done, witness) = world.send(world.rsync(), &mut files);
         assert_eq!((done, witness.confirmed), (Ok(()), vec![0]));
         assert!(world.has(&files[0]));

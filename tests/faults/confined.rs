@@ -50,7 +50,6 @@ fn can_neither_open_sockets_nor_execute(pid: i32, families: &[i32]) {
 #[test]
 fn the_children_of_a_running_sensor_have_nothing_left() {
     let Some(world) = World::new() else { return };
-    let mut sensor = world.start();
     let key = world.path("spool/keys/upload");
     fs::create_dir(world.path("spool/keys")).unwrap();
     fs::set_permissions(world.path("spool/keys"), Permissions::from_mode(0o755)).unwrap();
@@ -58,6 +57,7 @@ fn the_children_of_a_running_sensor_have_nothing_left() {
     fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
     chown(&key, Some(UPLOAD_USER.1), Some(UPLOAD_USER.1)).unwrap();
     fs::write(world.path("spool/keys/upload.pub"), "for all").unwrap();
+    let mut sensor = world.start();
 
     let (capture, upload) = (sensor.child(Role::Capture), sensor.child(Role::Upload));
     has_nothing_left(capture, CAPTURE_USER, &[CAPTURE_USER.1]);
