@@ -110,7 +110,7 @@ impl Site {
         let authorized = format!("{options} {}\n", public_half(&key));
         let known: String = host_keys.iter().map(|key| format!("* {}\n", public_half(key))).collect();
         let known_hosts = directory.file("known_hosts", known);
-        let server = Sshd::start(Setup { host_keys, authorized, extra, wrapper: Vec::new() })?;
+        let server = Sshd::start(Setup { host_keys, authorized, extra, ..Setup::default() })?;
         Some(Site { server, account: Account { login: login(), key, known_hosts }, directory })
     }
 

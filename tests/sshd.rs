@@ -16,6 +16,8 @@ const SSHD: &str = "/usr/sbin/sshd";
 /// What a server is to be like.
 #[derive(Default)]
 pub struct Setup<'s> {
+    /// Where it listens; 0: somewhere.
+    pub port: u16,
     /// Files with its private keys.
     pub host_keys: Vec<PathBuf>,
     /// What authorized_keys has.
@@ -44,7 +46,7 @@ impl Sshd {
             fs::create_dir_all("/run/sshd").unwrap();
         }
         let directory = Scratch::new();
-        let port = free_port();
+        let port = if setup.port == 0 { free_port() } else { setup.port };
         let authorized = directory.file("authorized_keys", setup.authorized);
         let mut config = format!("Port {port}\nListenAddress 127.0.0.1\nAuthorizedKeysFile {}\n", authorized.display());
         for key in &setup.host_keys {
@@ -84,11 +86,25 @@ impl Sshd {
         fs::read_to_string(self.directory.path("log")).unwrap_or_default()
     }
 
+    /// Lets a key in.
+    pub fn authorize(&self, key: &str) {
+        self.directory.file("authorized_keys", key);
+    }
+
     /// Processes that it started for connections.
     pub fn children(&self) -> Vec<i32> {
-        let id = self.child.id();
-        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-        children.split_whitespace().map(|child| child.parse().unwrap()).collect()
+        children(self.child.id() as i32)
+    }
+
+    /// Those, and what they started.
+    pub fn descendants(&self) -> Vec<i32> {
+        let mut all = self.children();
+        let mut next = 0;
+        while let Some(&process) = all.get(next) {
+            all.extend(children(process));
+            next += 1;
+        }
+        all
     }
 }
 
@@ -100,6 +116,11 @@ impl Drop for Sshd {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn children(process: i32) -> Vec<i32> {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    children.split_whitespace().map(|child| child.parse().unwrap()).collect()
 }
 
 /// A port of the loopback address that nobody has.

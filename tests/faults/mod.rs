@@ -11,6 +11,7 @@ mod disk;
 mod kill;
 mod service;
 mod settings;
+mod upload;
 
 use crate::{namespace::Namespace, program::SENSOR, synthetic::Synthetic};
 use nix::{

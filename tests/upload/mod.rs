@@ -159,7 +159,7 @@ impl World {
         fs::write(self.path("known_hosts"), known).unwrap();
         let authorized = format!("{may} {}", fs::read_to_string(self.path("keys/upload.pub")).unwrap());
         let wrapper = self.wrapper();
-        let setup = Setup { host_keys, authorized, extra, wrapper };
+        let setup = Setup { host_keys, authorized, extra, wrapper, ..Setup::default() };
         let server = self.namespace.inside(|| Sshd::start(setup))?;
         self.send_to(server.port, &[]);
         Some(server)
