@@ -76,7 +76,8 @@ impl Site {
         let authorized = public_half(&self.keys.path("user")) + "\n";
         // What a shell of root's runs from its home is none of the test's: killed in the middle, it may leave locks there.
         let home = format!("SetEnv HOME={}\n", self.world.directory.display());
-        let setup = Setup { port, host_keys: vec![self.keys.path("host")], authorized, extra: &home, ..Setup::default() };
+        let setup =
+            Setup { port, host_keys: vec![self.keys.path("host")], authorized, extra: &home, ..Setup::default() };
         self.world.namespace.inside(|| Sshd::start(setup))
     }
 
