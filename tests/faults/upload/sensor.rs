@@ -160,6 +160,38 @@ fn without_a_key_files_wait_and_uploads_begin_when_there_is_one() {
 }
 
 #[test]
+fn directories_made_anew_are_found_by_another_process() {
+    let Some(site) = Site::new() else { return };
+    let mut sensor = site.world.start();
+    let load = site.world.send(1000);
+    arrives(&site.there());
+    // The sandbox holds on to a directory, and another one of the same name is another.
+    let uploader = sensor.child(Role::Upload);
+    fs::rename(site.world.path("keys"), site.world.path("old")).unwrap();
+    site.give_keys();
+    let next = is_replaced(&sensor, uploader);
+    arrives(&site.there());
+    // As of a disk that is mounted over an empty directory.
+    let target = site.world.path("target");
+    let make = || {
+        fs::create_dir(&target).unwrap();
+        own(&target, UPLOAD_USER.1, 0o755);
+    };
+    make();
+    let to_directory = format!("dir:{}", target.display());
+    reload(&site, &sensor, &[("submitserver", &to_directory), ("remote_dir", "")]);
+    let next = is_replaced(&sensor, next);
+    arrives(&target);
+    fs::rename(&target, site.world.path("unmounted")).unwrap();
+    make();
+    is_replaced(&sensor, next);
+    arrives(&target);
+    drop(load);
+    let account = sensor.leaves(Signal::SIGTERM);
+    assert_eq!((account.count("gaps.count"), account.count("written.lost transactions")), (0, 0), "{account:?}");
+}
+
+#[test]
 fn capture_goes_on_whatever_becomes_of_the_upload() {
     let Some(site) = Site::new() else { return };
     let mut sensor = site.world.start();
