@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod cli;
 mod clock;
+mod completions;
 mod encoding;
 #[cfg(target_os = "linux")]
 mod faults;
