@@ -26,6 +26,7 @@ mod lab;
 mod live;
 #[cfg(target_os = "linux")]
 mod locate;
+mod manual;
 #[cfg(target_os = "linux")]
 mod name_server;
 #[cfg(target_os = "linux")]
