@@ -175,7 +175,10 @@ fn make_spool(settings: &Settings) -> Result<(), String> {
 /// One sensor for each channel of a spool: two would collect everything twice. Held as long as the process lives.
 fn lock_spool(settings: &Settings) -> Result<File, String> {
     let path = settings.spool_dir.join("new").join(&settings.channel);
-    let lock = File::open(&path).map_err(|error| format!("cannot open {}: {error}", escaped(&path)))?;
+    // As its owner: where a unit bounds capabilities, root is not let into the directories of others.
+    let owner = users::of_capture(settings).map_err(|error| error.to_string())?;
+    let opened = privileges::as_user(&owner, || File::open(&path)).map_err(|error| error.to_string())?;
+    let lock = opened.map_err(|error| format!("cannot open {}: {error}", escaped(&path)))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(format!("already running: another sensor writes to {}", escaped(&path))),
