@@ -6,6 +6,8 @@ mod check;
 mod cli;
 mod clock;
 mod completions;
+#[cfg(target_os = "linux")]
+mod container;
 mod encoding;
 #[cfg(target_os = "linux")]
 mod faults;

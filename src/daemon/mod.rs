@@ -16,6 +16,7 @@ mod interfaces;
 pub mod log;
 pub mod network;
 pub mod notify;
+mod orphans;
 pub mod page;
 pub mod pidfile;
 mod post;
