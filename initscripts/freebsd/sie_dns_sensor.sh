@@ -25,9 +25,9 @@ rcvar="sie_dns_sensor_enable"
 
 load_rc_config "$name"
 
-: "${sie_dns_sensor_enable:="NO"}"
-: "${sie_dns_sensor_config:="/usr/local/etc/sie/dns-cache"}"
-: "${sie_dns_sensor_nice:="5"}"
+: "${sie_dns_sensor_enable:=NO}"
+: "${sie_dns_sensor_config:=/usr/local/etc/sie/dns-cache}"
+: "${sie_dns_sensor_nice:=5}"
 
 run_directory="/var/run/sie-dns-sensor"
 pidfile="${run_directory}/pid"
