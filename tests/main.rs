@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod cli;
 mod clock;
+mod completions;
 mod encoding;
 #[cfg(target_os = "linux")]
 mod faults;
@@ -25,6 +26,7 @@ mod lab;
 mod live;
 #[cfg(target_os = "linux")]
 mod locate;
+mod manual;
 #[cfg(target_os = "linux")]
 mod name_server;
 #[cfg(target_os = "linux")]
