@@ -66,8 +66,13 @@ class Machine:
         (self.root / "dev/fd").symlink_to("/proc/self/fd")
         (self.root / "run/lock").mkdir()
         (self.root / "usr/sbin/policy-rc.d").unlink(missing_ok=True)
+        # This is a machine without systemd; the runlevel is told by what it has instead.
+        (self.root / "usr/sbin/runlevel").unlink(missing_ok=True)
+        self.write("/usr/sbin/runlevel", "#!/bin/sh\necho N 2\n", 0o755)
         # Thousands of pages of others would be read anew each time.
-        (self.root / "usr/bin/mandb").unlink(missing_ok=True)
+        self.write("/usr/bin/mandb", "#!/bin/sh\n", 0o755)
+        for user in ("sie-upload", "sie-dns-sensor"):
+            self.do("userdel", "--force", user)  # somebody may have tried the sensor here
         self.lines = []
         self.syslog = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.syslog.bind(str(self.root / "dev/log"))
