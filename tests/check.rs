@@ -320,3 +320,16 @@ fn the_shipped_configuration_passes() {
     let ended = check_file(&shipped(), &[]).with_code(0);
     assert_eq!((ended.stderr.as_str(), said(&ended, "note")), ("", vec![]));
 }
+
+#[test]
+fn the_drop_in_for_the_unit_is_at_the_end_and_alone_when_asked_for() {
+    let scratch = Scratch::new();
+    let all = check(&scratch, OLD, &["spooldir=/data/sie"]);
+    if cfg!(target_os = "linux") {
+        assert!(all.text().contains("\n      ReadWritePaths=-/data/sie\n"), "{}", all.text());
+    }
+    let file = scratch.path("conf");
+    let alone = |set: &str| program::run(["check", "--drop-in", "-c", file.to_str().unwrap(), "--set", set]);
+    assert_eq!(alone("spooldir=/data/sie").text(), "[Service]\nReadWritePaths=\nReadWritePaths=-/data/sie\n");
+    assert_eq!(alone("archive=yes").text(), "");
+}
