@@ -9,6 +9,7 @@ mod confined;
 mod daemon;
 mod disk;
 mod kill;
+mod monitoring;
 mod service;
 mod settings;
 mod upload;

@@ -42,7 +42,8 @@ pub fn text(document: &Value) -> String {
 }
 
 fn state(text: &mut Text, document: &Value) {
-    text.family("sie_build", "info", "The program.");
+    // No "info", which the textfile collector does not know.
+    text.family("sie_build_info", "gauge", "The program.");
     text.sample("sie_build_info", &[("version", document["program"].as_str().unwrap_or_default())], &Value::from(1));
     text.gauge("sie_uptime_seconds", "Since the sensor was started.", &document["uptime"]);
     let reasons: Vec<&str> = members(&document["reasons"]).filter_map(|reason| reason["reason"].as_str()).collect();
