@@ -9,6 +9,7 @@ mod read;
 mod replay;
 mod run;
 mod spool;
+mod status;
 mod upload;
 
 use std::{env, ffi::OsString, path::Path, process::ExitCode};
@@ -33,6 +34,8 @@ enum Command {
     GenKey(gen_key::GenKeyArgs),
     /// Send the files that wait, without capturing
     Upload(upload::UploadArgs),
+    /// Show how the sensor that runs is doing; its exit code is that of a monitoring check
+    Status(status::StatusArgs),
     /// From capture files to NMSG, with an account of every packet
     Replay(replay::ReplayArgs),
     /// Show what NMSG files hold
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::GenKey(args) => gen_key::run(&args),
         Command::Upload(args) => upload::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Read(args) => read::run(args),
         Command::Spool(args) => spool::run(&args),

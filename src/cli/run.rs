@@ -5,6 +5,7 @@ use crate::{
     daemon::{
         self, Log, Role, Signals, Source, Supervisor, Synchronised, cgroup,
         directories::{self, STAGES},
+        listen::Listeners,
         log,
         pidfile::PidFile,
         privileges, users,
@@ -13,7 +14,7 @@ use crate::{
     spool,
 };
 use clap::Args;
-use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, getegid, setsid};
 use std::{
     fs::{File, TryLockError},
     io::{self, Read, Write},
@@ -141,6 +142,9 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
         log.error(&error.to_string());
         return Ok(ExitCode::from(FAILED));
     }
+    // The right to a port below 1024, and to directories of others, goes with the rest.
+    let group = users::of_capture(&settings).map_or_else(|_| getegid(), |user| user.gid);
+    let listeners = Listeners::bind(&settings, group);
     if let Err(error) = privileges::bound() {
         log.error(&error.to_string());
         return Ok(ExitCode::from(FAILED));
@@ -154,7 +158,7 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
     let host = spool::host_name(settings.host_name.as_deref());
     let source = Source { file: args.config.clone(), sets: args.set.clone() };
     let on_ready = args.background.then(|| Box::new(let_go) as Box<dyn FnOnce()>);
-    Ok(Supervisor::new(source, settings, host, log, signals, on_ready).run())
+    Ok(Supervisor::new(source, settings, host, log, signals, listeners, on_ready).run())
 }
 
 fn new_log(settings: &Settings, stderr: bool) -> Log {

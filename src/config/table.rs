@@ -1,6 +1,6 @@
 //! The settings: one row each, from which come the field, its parser, its default, and whatever text lists them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -282,7 +282,7 @@ settings! {
     status_socket: PathBuf, "status_socket" = STATUS_SOCKET, "path", path,
         STATUS, Restart, Unset;
     /// Where metrics are served.
-    metrics_listen: Option<SocketAddr>, "metrics_listen" = "", "ADDRESS:PORT", optional(socket_address),
+    metrics_listen: Option<MetricsListen>, "metrics_listen" = "", "ADDRESS:PORT or path", optional(metrics_listen),
         RUN, Restart, Unset;
     /// Serve metrics to other hosts.
     metrics_allow_remote: bool, "metrics_allow_remote" = "no", "yes or no", boolean,

@@ -1,20 +1,23 @@
 //! Both halves of the upload: one thread sorts files, the other sends them.
 
 use super::{
-    Desk, Done, Line, Plan, Worker,
+    Desk, Done, Line, Plan, Word, Worker,
     alarm::{self, Alarm},
     lock::Lock,
     way::Way,
 };
 use crate::{
     config::{LogLevel, Settings},
-    spool::sort::{Limits, Note, Rules, Sorter},
+    spool::sort::{Limits, Note, Rules, Sorter, Stock},
     time::Clock,
 };
 use std::{io, os::fd::BorrowedFd, sync::Arc, thread, time::Duration};
 
 /// It looks for files when it is told to, and so often besides: somebody may have put one there.
 const LOOK: Duration = Duration::from_secs(5);
+/// Files are counted so often at most, and in a hundredth of the time.
+const COUNT: Duration = Duration::from_secs(1);
+const COUNT_PART: u32 = 100;
 /// How long it waits for the thread that sends, told to leave; that one asks twice a second.
 const LEAVE: Duration = Duration::from_secs(2);
 /// An uploader that was told to leave, so that this one may begin, has so long before anything is said of it.
@@ -37,6 +40,9 @@ pub struct Service<C> {
     /// Held until the thread has it.
     way: Option<Way>,
     next_look: Duration,
+    /// What is in the directories, and when to look again.
+    stocks: [Stock; 3],
+    next_count: Duration,
 }
 
 impl<C: Clock + Copy + Send + 'static> Service<C> {
@@ -54,6 +60,8 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
             done,
             clock,
             next_look: Duration::ZERO,
+            stocks: [Stock::default(); 3],
+            next_count: Duration::ZERO,
         })
     }
 
@@ -163,6 +171,23 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
         let plan = Box::new(self.plan.clone());
         self.desk.post(|mail| mail.plan = Some(plan));
         self.next_look = Duration::ZERO;
+    }
+
+    /// What is in `new/`, `waiting/` and `archive/`, as of a moment ago: with a million files, of some minutes.
+    pub fn stocks(&mut self) -> [Stock; 3] {
+        let began = self.clock.monotonic();
+        if began >= self.next_count {
+            self.stocks = self.sorter.stocks();
+            let now = self.clock.monotonic();
+            self.next_count = now + COUNT.max((now - began) * COUNT_PART);
+        }
+        self.stocks
+    }
+
+    /// How it goes.
+    pub fn word(&self) -> Word {
+        let word = self.desk.word();
+        Word { is_alarmed: word.is_alarmed || self.alarm.is_on(), ..word }
     }
 
     /// Lines for the log.

@@ -3,19 +3,24 @@
 //! One loop. Every turn it starts what is to be started, sleeps, hears what children and signals say, and takes leave of
 //! children that have ended.
 
+mod account;
 mod children;
 mod ending;
+mod health;
 mod reload;
+mod state;
 
 use super::{
-    SystemClock, backoff::Backoff, child::Child, interfaces::Interfaces, log::Log, orphans, signals::Signals,
-    timeline::Timeline,
+    SystemClock, backoff::Backoff, board::Board, child::Child, interfaces::Interfaces, listen::Listeners, log::Log,
+    orphans, signals::Signals, timeline::Timeline,
 };
 use crate::{
     config::Settings,
     stats::Ledger,
     time::{Clock, Timestamp},
 };
+use account::Account;
+use health::Health;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::{os::fd::AsFd, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -44,15 +49,25 @@ pub struct Supervisor {
     /// Those that were told to leave.
     leaving: Vec<Child>,
     upload: Option<Child>,
+    views: Option<Child>,
     capture_start: Again,
     successor_start: Again,
     upload_start: Again,
+    views_start: Again,
+    /// Where the views child is asked, and where it reads.
+    listeners: Listeners,
+    board: Option<Board>,
     /// A successor is wanted although no interface is back.
     wants_successor: bool,
     /// The spool's directories are gone and could not be made; when to try again.
     next_spool: Option<Duration>,
     /// What children that are gone counted.
-    past: Ledger,
+    past: Account,
+    health: Health,
+    /// Children that ended and were not to.
+    restarts: u64,
+    began: Duration,
+    next_show: Duration,
     is_ready: bool,
     stops: Option<ExitCode>,
     next_account: Duration,
@@ -94,6 +109,7 @@ impl Supervisor {
         host: String,
         log: Log,
         signals: Signals,
+        listeners: Listeners,
         on_ready: Option<Box<dyn FnOnce()>>,
     ) -> Supervisor {
         let clock = SystemClock::new();
@@ -114,12 +130,20 @@ impl Supervisor {
             cut: None,
             leaving: Vec::new(),
             upload: None,
+            views: None,
             capture_start: Again::default(),
             successor_start: Again::default(),
             upload_start: Again::default(),
+            views_start: Again::default(),
+            listeners,
+            board: None,
             wants_successor: false,
             next_spool: None,
-            past: Ledger::default(),
+            past: Account::default(),
+            health: Health::default(),
+            restarts: 0,
+            began: clock.monotonic(),
+            next_show: Duration::ZERO,
             is_ready: false,
             stops: None,
             accounted: Ledger::default(),
@@ -133,6 +157,7 @@ impl Supervisor {
     /// Runs until it is told to leave, or cannot begin.
     pub fn run(mut self) -> ExitCode {
         self.miss_interfaces();
+        self.prepare_views();
         loop {
             self.start_children();
             self.wait();
@@ -157,7 +182,7 @@ impl Supervisor {
 
     /// All that have not ended, as far as it knows.
     fn children(&self) -> impl Iterator<Item = &Child> {
-        self.capture.iter().chain(&self.successor).chain(&self.upload).chain(&self.leaving)
+        self.capture.iter().chain(&self.successor).chain(&self.upload).chain(&self.views).chain(&self.leaving)
     }
 
     /// Sleeps until something is to be done, a tick at most.

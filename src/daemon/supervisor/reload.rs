@@ -100,6 +100,7 @@ impl Supervisor {
         }
         self.kill_what_hangs();
         self.tell_readiness();
+        self.show_state();
         if now >= self.next_account {
             self.next_account = now + ACCOUNT;
             let ledger = self.ledger();
