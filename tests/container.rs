@@ -13,6 +13,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     os::unix::fs::chown,
+    path::PathBuf,
     process::{ChildStderr, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -29,6 +30,7 @@ struct Container {
     outer: Running,
     first: Pid,
     stderr: BufReader<ChildStderr>,
+    config: PathBuf,
     _directory: Directory,
 }
 
@@ -54,11 +56,13 @@ impl Container {
         fs::write(&config, lines.join("\n")).unwrap();
         let mut command = Command::new("unshare");
         command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "setpriv", "--inh-caps=-all"]);
-        command.arg(format!("--bounding-set={CAPABILITIES}")).args([SENSOR, "run", "-c"]).arg(config);
+        // In the sensor's group, to which it could not give its socket without CHOWN.
+        command.args(["--clear-groups", "--regid", &nobody.gid.to_string()]);
+        command.arg(format!("--bounding-set={CAPABILITIES}")).args([SENSOR, "run", "-c"]).arg(&config);
         let mut child = namespace.spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let outer = Running::new(child);
-        let mut container = Container { first: outer.pid(), outer, stderr, _directory: directory };
+        let mut container = Container { first: outer.pid(), outer, stderr, config, _directory: directory };
         container.wait_for("ready: captures from a0");
         container.first = children(container.outer.pid())[0];
         container
@@ -72,12 +76,11 @@ impl Container {
         }
     }
 
-    /// A shell in the container, beside the sensor.
-    fn run(&self, script: &str) {
+    /// A shell in the container, beside the sensor: whether it ends with 0.
+    fn run(&self, script: &str) -> bool {
         let target = self.first.to_string();
         let mut command = Command::new("nsenter");
-        let status = command.args(["--target", &target, "--pid", "--mount", "sh", "-c", script]).status().unwrap();
-        assert!(status.success(), "{script}: {status}");
+        command.args(["--target", &target, "--pid", "--mount", "sh", "-c", script]).status().unwrap().success()
     }
 
     /// The sensor's children with such a name, zombies among them.
@@ -117,6 +120,8 @@ fn the_first_process_of_a_container_captures_with_few_capabilities_and_ends_in_o
         let status = status(child);
         assert!(status.contains("CapEff:\t0000000000000000") && !status.contains("Uid:\t0"), "{status}");
     }
+    let ask = format!("{SENSOR} status -c {} >/dev/null", container.config.display());
+    until("all is well, says status", || container.run(&ask));
     kill(container.first, Signal::SIGTERM).unwrap();
     let status = container.outer.ended(PATIENCE).expect("TERM ends it");
     assert_eq!(status.code(), Some(0));
@@ -126,7 +131,7 @@ fn the_first_process_of_a_container_captures_with_few_capabilities_and_ends_in_o
 fn the_first_process_of_a_container_takes_leave_of_orphans() {
     let Some(namespace) = Namespace::new(1) else { return };
     let mut container = Container::start(&namespace);
-    container.run("for i in 1 2 3; do sleep 3 & done");
+    assert!(container.run("for i in 1 2 3; do sleep 3 & done"));
     until("they are the first process's", || container.named("sleep").len() == 3);
     until("they are gone", || container.named("sleep").is_empty());
     // Its own children it has not taken for orphans: it knows how this one ended, and starts another one.
