@@ -61,9 +61,8 @@ fn writable(settings: &Settings, file: &Path) -> Vec<PathBuf> {
     if settings.upload
         && let SubmitServer::Dir(target) = &settings.submit_server
     {
-        // The directory above: a disk that is mounted there later would be hidden below a mount of the unit's.
-        let above = target.parent().filter(|above| *above != Path::new("/"));
-        paths.push(above.unwrap_or(target).to_owned());
+        // A disk that is mounted there later is seen through the unit's own mount.
+        paths.push(target.clone());
     }
     if paths == [spool] { Vec::new() } else { paths }
 }
@@ -134,8 +133,8 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_can_be_mounted_at_the_directory_that_takes_files() {
-        let expected = "[Service]\nReadWritePaths=\nReadWritePaths=-/var/spool/sie -/mnt\n";
+    fn the_directory_that_takes_files_can_be_written_to() {
+        let expected = "[Service]\nReadWritePaths=\nReadWritePaths=-/var/spool/sie -/mnt/disk\n";
         assert_eq!(default(&["submitserver=dir:/mnt/disk"]), expected);
     }
 
