@@ -21,6 +21,7 @@ pub mod log;
 pub mod network;
 pub mod notify;
 pub mod page;
+pub mod paused;
 pub mod pidfile;
 mod post;
 pub mod privileges;
