@@ -142,7 +142,8 @@ fn the_synopsis_has_every_option_once() {
     let mut synopsis: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     let mut path = String::new();
     for line in page.lines("SYNOPSIS") {
-        if let Some(command) = line.strip_prefix(".Cm ") {
+        // What follows a bar are values, not subcommands.
+        if let Some(command) = line.strip_prefix(".Cm ").filter(|line| !line.contains(" | ")) {
             path = command.to_owned();
             synopsis.insert(path.clone(), vec![]);
         } else if let Some(options) = synopsis.get_mut(&path) {

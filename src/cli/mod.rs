@@ -4,6 +4,7 @@ mod check;
 mod completions;
 mod gen_key;
 mod output;
+mod pause;
 mod progress;
 mod read;
 mod replay;
@@ -36,6 +37,10 @@ enum Command {
     Upload(upload::UploadArgs),
     /// Show how the sensor that runs is doing; its exit code is that of a monitoring check
     Status(status::StatusArgs),
+    /// Stop capturing, or sending, for a while or until resumed; a restart does not end it
+    Pause(pause::PauseArgs),
+    /// Go on with what was paused
+    Resume(pause::ResumeArgs),
     /// From capture files to NMSG, with an account of every packet
     Replay(replay::ReplayArgs),
     /// Show what NMSG files hold
@@ -62,6 +67,8 @@ pub fn main() -> ExitCode {
         Command::GenKey(args) => gen_key::run(&args),
         Command::Upload(args) => upload::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Pause(args) => pause::pause(&args),
+        Command::Resume(args) => pause::resume(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Read(args) => read::run(args),
         Command::Spool(args) => spool::run(&args),

@@ -28,6 +28,8 @@ pub enum Order {
     Settings(String),
     /// There are new files.
     Look,
+    /// Send nothing for now, or go on.
+    Pause(bool),
     /// Finish and exit. With a time, another child has the packets from there on.
     Leave(Option<Timestamp>),
 }
@@ -98,6 +100,7 @@ impl Message for Order {
             }
             Order::Settings(text) => (b'C', text.clone()),
             Order::Look => (b'N', String::new()),
+            Order::Pause(is_on) => (b'P', is_on.to_string()),
             Order::Leave(cut) => (b'L', cut.map_or(String::new(), |cut| cut.as_nanos().to_string())),
         }
     }
@@ -120,6 +123,7 @@ impl Message for Order {
             }
             b'C' => Order::Settings(text.to_owned()),
             b'N' => Order::Look,
+            b'P' => Order::Pause(text.parse().ok()?),
             b'L' if text.is_empty() => Order::Leave(None),
             b'L' => Order::Leave(Some(Timestamp::from_nanos(text.parse().ok()?))),
             _ => return None,
@@ -340,6 +344,7 @@ mod tests {
             Order::Start(alone),
             Order::Settings("x=1\n".into()),
             Order::Look,
+            Order::Pause(true),
             Order::Leave(None),
             Order::Leave(Some(cut)),
         ];

@@ -22,6 +22,7 @@ pub mod network;
 pub mod notify;
 mod orphans;
 pub mod page;
+pub mod paused;
 pub mod pidfile;
 mod post;
 pub mod privileges;

@@ -154,6 +154,10 @@ impl Upload {
             for order in post.orders() {
                 match order {
                     Order::Look => is_to_look = true,
+                    Order::Pause(is_on) => {
+                        self.service.pause(is_on);
+                        is_to_look = true;
+                    }
                     Order::Leave(_) => is_to_leave = true,
                     Order::Settings(text) => match Settings::from_text(&text) {
                         Ok(settings) => {

@@ -35,6 +35,9 @@ pub struct Service<C> {
     refused: Option<(Duration, Option<String>)>,
     alarm: Alarm,
     plan: Plan,
+    /// What the settings say of sending, and whether it is paused.
+    is_on: bool,
+    is_paused: bool,
     done: Done,
     clock: C,
     /// Held until the thread has it.
@@ -56,6 +59,8 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
             refused: None,
             alarm: Alarm::default(),
             way: Some(Way::new(&plan)?),
+            is_on: plan.is_on,
+            is_paused: false,
             plan,
             done,
             clock,
@@ -168,9 +173,21 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
     pub fn change(&mut self, settings: &Settings) {
         self.sorter.rules = rules(settings);
         self.plan = Plan::new(settings);
+        self.is_on = self.plan.is_on;
+        self.replan();
+        self.next_look = Duration::ZERO;
+    }
+
+    /// Nothing is sent for now, or it goes on. Files are sorted all the same.
+    pub fn pause(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+        self.replan();
+    }
+
+    fn replan(&mut self) {
+        self.plan.is_on = self.is_on && !self.is_paused;
         let plan = Box::new(self.plan.clone());
         self.desk.post(|mail| mail.plan = Some(plan));
-        self.next_look = Duration::ZERO;
     }
 
     /// What is in `new/`, `waiting/` and `archive/`, as of a moment ago: with a million files, of some minutes.

@@ -323,3 +323,62 @@ fn a_second_sensor_is_asked_at_a_socket_of_its_own() {
     other.says("another sensor is asked there; give this one a status_socket of its own");
     assert!(first.ask("status 1\n").contains(first.path("spool").to_str().unwrap()));
 }
+
+impl World {
+    /// `pause` or `resume`, which must succeed; what it prints.
+    #[track_caller]
+    fn tell(&self, arguments: &[&str]) -> String {
+        let config = self.path("config");
+        let output = self.inside(&[arguments, &["-c", config.to_str().unwrap()]].concat()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+#[test]
+fn a_pause_lasts_until_it_is_resumed_whatever_is_restarted() {
+    let Some(world) = World::new() else { return };
+    std::fs::create_dir(world.path("there")).unwrap();
+    nix::unistd::chown(&world.path("there"), Some(super::UPLOAD_USER.1.into()), None).unwrap();
+    let there = || fs::read_dir(world.path("there")).unwrap().count();
+    world.configure(&[("submitserver", &format!("dir:{}", world.path("there").display()))]);
+    let mut sensor = world.start();
+    let load = world.send(1000);
+    wait_for("an upload", SOON, || (there() > 0).then_some(()));
+
+    let said = world.tell(&["pause", "upload"]);
+    assert_eq!(said, "capture: not paused\nupload: paused; to go on: sie-dns-sensor resume upload\n");
+    sensor.says("upload is paused");
+    let (document, code) = world.document_with("the pause", |document| document["paused"]["upload"].is_object());
+    assert_eq!((reasons(&document), code), (vec!["paused"], Some(1)));
+    wait_for("files that wait", SOON, || (world.files("waiting").len() > 2).then_some(()));
+    kill(Pid::from_raw(sensor.child(Role::Upload)), Signal::SIGKILL).unwrap();
+    let sent = there();
+
+    assert!(world.tell(&["pause", "capture", "--for", "1h"]).starts_with("capture: paused until 20"));
+    sensor.says("capture is paused");
+    wait_for("no capture process", SOON, || {
+        (!sensor.children().values().any(|role| *role == Role::Capture)).then_some(())
+    });
+    sensor.leaves(Signal::SIGTERM);
+
+    let mut sensor = world.begin();
+    sensor.says("ready: capture is paused");
+    let (document, _) = world.document_with("readiness", |document| !reasons(document).contains(&"starting"));
+    assert_eq!(reasons(&document), ["paused"]);
+    assert!(document["paused"]["capture"]["until"].is_u64());
+    assert!(!sensor.children().values().any(|role| *role == Role::Capture));
+    assert_eq!(there(), sent);
+
+    assert_eq!(world.tell(&["resume"]), "capture: not paused\nupload: not paused\n");
+    sensor.says("capture is resumed");
+    wait_for("uploads", SOON, || (there() > sent).then_some(()));
+    world.document_with("packets", |document| document["ledger"]["packets"]["total"].as_u64() > Some(0));
+    assert!(!world.path("spool/.paused").exists());
+
+    world.tell(&["pause", "upload", "--for", "2s"]);
+    sensor.says("upload is paused");
+    sensor.says("upload is resumed");
+    load.stop();
+    sensor.leaves(Signal::SIGTERM);
+}

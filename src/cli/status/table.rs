@@ -46,6 +46,11 @@ impl<W: Write> Lines<'_, W> {
         for reason in members(&document["reasons"]) {
             self.line("", &format!("{}: {}", text(&reason["reason"]), text(&reason["text"])))?;
         }
+        for part in ["capture", "upload"] {
+            if let Some(until) = document["paused"][part]["until"].as_u64() {
+                self.line("", &format!("{part} goes on in {}", Span(until.saturating_sub(self.now))))?;
+            }
+        }
         Ok(())
     }
 
@@ -250,7 +255,7 @@ mod tests {
         });
         let text = shown(&document);
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
-        assert_eq!(text.matches("x\\u{1b}[2J\\r\\ny").count(), 10, "{text}");
+        assert_eq!(text.matches("x\\u{1b}[2J\\r\\ny").count(), 11, "{text}");
     }
 
     #[test]

@@ -49,6 +49,9 @@ impl Supervisor {
             let start = self.start_order(Vec::new(), false);
             self.upload =
                 self.started(Child::start(Role::Upload, start, delivery::layout(upload::SLOTS), now), Role::Upload);
+            if self.paused.upload.is_some() {
+                self.tell_upload();
+            }
         }
         self.start_views(now);
         let up = network::interfaces();

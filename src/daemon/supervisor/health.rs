@@ -1,6 +1,6 @@
 //! Whether all is well; if not, why not.
 
-use super::account::Account;
+use super::{super::paused::Paused, account::Account};
 use crate::{
     config::{CaptureQr, LogLevel, Settings},
     stats::Ledger,
@@ -34,6 +34,8 @@ pub(super) struct Health {
 pub(super) struct View<'v> {
     pub(super) settings: &'v Settings,
     pub(super) account: &'v Account,
+    /// What somebody has paused.
+    pub(super) paused: Paused,
     /// Interfaces that are not captured from.
     pub(super) missing: Vec<String>,
     /// All processes have been ready once.
@@ -55,7 +57,13 @@ impl Health {
             reasons.extend(text.map(|text| Reason { name, text }));
         };
         is("starting", (!view.is_ready).then(|| "not all processes are ready".to_owned()));
-        let missing = view.missing.join(", ");
+        let parts = [("capture", view.paused.capture), ("upload", view.paused.upload)];
+        let parts: Vec<&str> = parts.iter().filter(|(_, until)| until.is_some()).map(|(part, _)| *part).collect();
+        let paused = parts.join(" and ");
+        is("paused", (!parts.is_empty()).then(|| format!("{paused}; to go on: sie-dns-sensor resume")));
+        // Then nothing is expected.
+        let is_capturing = view.paused.capture.is_none();
+        let missing = if is_capturing { view.missing.join(", ") } else { String::new() };
         is("interface", (!missing.is_empty()).then(|| format!("nothing is captured from {missing}")));
         is(
             "kernel_drops",
@@ -77,7 +85,10 @@ impl Health {
                 .look(view.restarts, now)
                 .map(|lately| format!("a process ended and was started anew, {lately}; the log says why")),
         );
-        let silence = self.silence.look(ledger, settings, now);
+        let silence = match is_capturing {
+            true => self.silence.look(ledger, settings, now),
+            false => self.silence.forget(),
+        };
         is("silence", self.silence.text(now));
         let delivery = &account.delivery;
         let free = delivery.free.filter(|free| *free < settings.min_free);
@@ -197,6 +208,12 @@ impl Silence {
         }
     }
 
+    /// Nothing is expected any more.
+    fn forget(&mut self) -> Option<(LogLevel, String)> {
+        *self = Silence::default();
+        None
+    }
+
     fn text(&self, now: Duration) -> Option<String> {
         let (what, since, _) = self.on?;
         let minutes = now.saturating_sub(since).as_secs() / 60;
@@ -269,6 +286,7 @@ mod tests {
             let missing = Vec::new();
             let view = View {
                 settings: &settings,
+                paused: Paused::default(),
                 account,
                 missing,
                 is_ready: true,

@@ -7,12 +7,13 @@ mod account;
 mod children;
 mod ending;
 mod health;
+mod pausing;
 mod reload;
 mod state;
 
 use super::{
     SystemClock, backoff::Backoff, board::Board, child::Child, interfaces::Interfaces, listen::Listeners, log::Log,
-    orphans, signals::Signals, timeline::Timeline,
+    orphans, paused::Paused, signals::Signals, timeline::Timeline,
 };
 use crate::{
     config::Settings,
@@ -64,6 +65,9 @@ pub struct Supervisor {
     /// What children that are gone counted.
     past: Account,
     health: Health,
+    /// What somebody has paused; when to look again.
+    paused: Paused,
+    next_pause: Duration,
     /// Children that ended and were not to.
     restarts: u64,
     began: Duration,
@@ -141,6 +145,8 @@ impl Supervisor {
             next_spool: None,
             past: Account::default(),
             health: Health::default(),
+            paused: Paused::default(),
+            next_pause: Duration::ZERO,
             restarts: 0,
             began: clock.monotonic(),
             next_show: Duration::ZERO,
@@ -159,6 +165,7 @@ impl Supervisor {
         self.miss_interfaces();
         self.prepare_views();
         loop {
+            self.heed_pauses();
             self.start_children();
             self.wait();
             self.listen();

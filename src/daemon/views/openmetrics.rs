@@ -7,7 +7,7 @@ use std::fmt::Write;
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Reasons of a degraded state: all there are, so that each has a time series before it holds.
-const REASONS: [&str; 10] = [
+const REASONS: [&str; 11] = [
     "starting",
     "interface",
     "kernel_drops",
@@ -18,6 +18,7 @@ const REASONS: [&str; 10] = [
     "key",
     "upload",
     "listening",
+    "paused",
 ];
 
 /// All metrics.
