@@ -9,7 +9,7 @@
 //!     └────────┴────────┴─ stats: every packet one fate, every query one end, every transaction one way out
 //!
 //!  └────────── the capture process, whose end is a published file ─────────────────────┘└─ the upload process ─┘
-//!  └────────── daemon: the supervisor, which starts both, watches over them and logs ──────────────────────────┘
+//!  └────────── daemon: the supervisor, which starts both, watches over them and logs; views, which tell of them ┘
 //! ```
 //!
 //! Replay of a savefile and live capture are the same path with another [`capture`] in front and another end behind:

@@ -1,7 +1,7 @@
 //! The ledgers: every packet has one fate, every query one end, every response one use; the sums are checked.
 
 use crate::decode::Malformed;
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ macro_rules! counters {
 
         impl $name {
             /// How many counters there are.
-            const LEN: usize = [$(stringify!($field)),*].len();
+            pub(crate) const LEN: usize = [$(stringify!($field)),*].len();
 
             /// The counters with their names.
             pub fn each(&self) -> Vec<(&'static str, u64)> {
@@ -87,6 +87,37 @@ macro_rules! counters {
         }
     };
 }
+
+/// A struct of counters that is on a page by itself.
+macro_rules! of_words {
+    ($($name:ident)*) => {
+        $(impl $name {
+            /// The counters as numbers, in their order.
+            pub(crate) fn words(&self) -> [u64; Self::LEN] {
+                self.clone().counters().map(|counter| *counter)
+            }
+
+            /// What [`Self::words`] made these of; what is missing is zero.
+            pub(crate) fn from_words(words: &[u64]) -> $name {
+                let mut counters = $name::default();
+                words.iter().zip(counters.counters()).for_each(|(word, counter)| *counter = *word);
+                counters
+            }
+
+            /// Adds every counter.
+            fn sum(&mut self, other: &$name) {
+                let more = other.words();
+                self.counters().into_iter().zip(more).for_each(|(counter, more)| *counter = counter.saturating_add(more));
+            }
+        })*
+    };
+}
+
+mod histogram;
+mod live;
+
+pub use histogram::{DELAY_EDGES, Delays, Histogram, SIZE_EDGES, Sizes};
+pub use live::{Link, Vitals};
 
 counters! {
     /// Packets by fate; they sum to `total`.
@@ -297,6 +328,10 @@ pub struct Ledger {
     pub kernel: Kernel,
     /// Live capture: time without.
     pub gaps: Gaps,
+    /// How long the responses of answered queries took.
+    pub delays: Delays,
+    /// How large responses were.
+    pub sizes: Sizes,
 }
 
 /// How many counters a [`Ledger`] has.
@@ -309,7 +344,9 @@ pub const WORDS: usize = 1
     + Connections::LEN
     + Output::LEN
     + Kernel::LEN
-    + Gaps::LEN;
+    + Gaps::LEN
+    + Delays::LEN
+    + Sizes::LEN;
 
 impl Ledger {
     /// Every counter, in one order.
@@ -324,6 +361,8 @@ impl Ledger {
             .chain(self.output.counters())
             .chain(self.kernel.counters())
             .chain(self.gaps.counters())
+            .chain(self.delays.counters())
+            .chain(self.sizes.counters())
     }
 
     /// All counters as numbers, for a page that processes share.
@@ -420,6 +459,18 @@ impl Ledger {
         } += 1;
     }
 
+    /// Enters how long the response of a query took that is answered.
+    #[inline]
+    pub fn delay(&mut self, delay: Duration) {
+        self.delays.count(&DELAY_EDGES, u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Enters the length of a response.
+    #[inline]
+    pub fn size(&mut self, len: usize) {
+        self.sizes.count(&SIZE_EDGES, len as u64);
+    }
+
     /// Enters what a response was used for.
     #[inline]
     pub fn response(&mut self, used: Use) {
@@ -461,7 +512,17 @@ impl Ledger {
         }
         let _ = write!(json, "\"packets\":{{{},\"malformed\":{{{}}}", members(&packets), members(&malformed));
         let _ = write!(json, ",\"total\":{}}}", self.total);
-        let groups = [
+        for (name, counters) in self.groups().into_iter().skip(1) {
+            let _ = write!(json, ",\"{name}\":{{{}}}", members(&counters));
+        }
+        json.push('}');
+        json
+    }
+
+    /// Every group of counters with its name and theirs.
+    pub fn groups(&self) -> [(&'static str, Vec<(&'static str, u64)>); 9] {
+        [
+            ("packets", self.packets.each()),
             ("messages", self.messages.each()),
             ("queries", self.queries.each()),
             ("responses", self.responses.each()),
@@ -470,12 +531,7 @@ impl Ledger {
             ("output", self.output.each()),
             ("kernel", self.kernel.each()),
             ("gaps", self.gaps.each()),
-        ];
-        for (name, counters) in groups {
-            let _ = write!(json, ",\"{name}\":{{{}}}", members(&counters));
-        }
-        json.push('}');
-        json
+        ]
     }
 
     /// For people: a line a group; of the counters that may well be zero only those that are not.

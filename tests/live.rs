@@ -329,6 +329,10 @@ fn an_interface_that_goes_is_told_and_the_others_go_on() {
         live.read(clock.wall(), 1000, |_| come += 1);
         live.flush(|_| come += 1);
         assert!(matches!(&failed[..], [(0, ReadError::Down(_))]), "{failed:?}");
-        assert_eq!((come, live.statistics().received), (50, 50));
+        live.look();
+        assert_eq!((come, live.kernel().received), (50, 50));
+        let packets: Vec<u64> = live.links().iter().map(|link| link.packets).collect();
+        assert_eq!(packets, [0, 50]);
+        assert_eq!(live.links()[1].bytes, 50 * frame.len() as u64);
     });
 }

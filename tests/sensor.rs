@@ -121,7 +121,8 @@ impl Sensor {
         let mut command = Command::new(SENSOR);
         command.args(["run", "--foreground", "--config"]).arg(file);
         let spool = format!("spooldir={}", spool.display());
-        for set in [&spool, "host_name=sensor", "min_free_kbytes=0"] {
+        let status_socket = format!("status_socket={}", directory.0.join("status.sock").display());
+        for set in [&spool, &status_socket, "host_name=sensor", "min_free_kbytes=0"] {
             command.args(["--set", set]);
         }
         command.args(["--set", &format!("user={USER}"), "--set", &format!("upload_user={USER}")]);

@@ -1,18 +1,21 @@
 //! Command line.
 
 mod check;
+mod completions;
 mod gen_key;
 mod output;
+mod pause;
 mod progress;
 mod read;
 mod replay;
 mod run;
 mod spool;
+mod status;
 mod upload;
 
 use std::{env, ffi::OsString, path::Path, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// A passive DNS sensor: pairs the queries and responses between resolvers and authoritative servers.
 #[derive(Parser)]
@@ -32,12 +35,21 @@ enum Command {
     GenKey(gen_key::GenKeyArgs),
     /// Send the files that wait, without capturing
     Upload(upload::UploadArgs),
+    /// Show how the sensor that runs is doing; its exit code is that of a monitoring check
+    Status(status::StatusArgs),
+    /// Stop capturing, or sending, for a while or until resumed; a restart does not end it
+    Pause(pause::PauseArgs),
+    /// Go on with what was paused
+    Resume(pause::ResumeArgs),
     /// From capture files to NMSG, with an account of every packet
     Replay(replay::ReplayArgs),
     /// Show what NMSG files hold
     Read(read::ReadArgs),
     /// Show the files that wait, upload archived ones again, check that files are whole
     Spool(spool::SpoolArgs),
+    /// Print what completes command lines in a shell: for packages
+    #[command(hide = true)]
+    Completions(completions::CompletionsArgs),
     /// Said by the sensor to its own process that starts ssh_program
     #[command(hide = true)]
     Launch {
@@ -54,9 +66,13 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::GenKey(args) => gen_key::run(&args),
         Command::Upload(args) => upload::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Pause(args) => pause::pause(&args),
+        Command::Resume(args) => pause::resume(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Read(args) => read::run(args),
         Command::Spool(args) => spool::run(&args),
+        Command::Completions(args) => completions::run(&args),
         Command::Launch { words } => match crate::upload::program::serve(&words) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -65,6 +81,11 @@ pub fn main() -> ExitCode {
             }
         },
     }
+}
+
+/// The command line's grammar: what manuals and completions are made of, or checked against.
+pub fn grammar() -> clap::Command {
+    CommandLine::command()
 }
 
 /// What was typed, with the subcommand that a link's name stands for.

@@ -1,10 +1,11 @@
 //! `sie-dns-sensor run`: the live sensor.
 
 use crate::{
-    config::{self, Settings},
+    config::{self, Settings, SubmitServer},
     daemon::{
         self, Log, Role, Signals, Source, Supervisor, Synchronised, cgroup,
         directories::{self, STAGES},
+        listen::Listeners,
         log,
         pidfile::PidFile,
         privileges, users,
@@ -13,7 +14,7 @@ use crate::{
     spool,
 };
 use clap::Args;
-use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, getegid, setsid};
 use std::{
     fs::{File, TryLockError},
     io::{self, Read, Write},
@@ -141,6 +142,9 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
         log.error(&error.to_string());
         return Ok(ExitCode::from(FAILED));
     }
+    // The right to a port below 1024, and to directories of others, goes with the rest.
+    let group = users::of_capture(&settings).map_or_else(|_| getegid(), |user| user.gid);
+    let listeners = Listeners::bind(&settings, group);
     if let Err(error) = privileges::bound() {
         log.error(&error.to_string());
         return Ok(ExitCode::from(FAILED));
@@ -148,12 +152,13 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
     if daemon::synchronised() == Synchronised::No {
         log.warning("the system clock is not synchronised; what is collected with a wrong clock is worthless");
     }
+    no_key(&settings).iter().for_each(|warning| log.warning(warning));
     let too_little = cgroup::memory_limit().and_then(|limit| cgroup::too_little(limit, &settings));
     too_little.iter().for_each(|warning| log.warning(warning));
     let host = spool::host_name(settings.host_name.as_deref());
     let source = Source { file: args.config.clone(), sets: args.set.clone() };
     let on_ready = args.background.then(|| Box::new(let_go) as Box<dyn FnOnce()>);
-    Ok(Supervisor::new(source, settings, host, log, signals, on_ready).run())
+    Ok(Supervisor::new(source, settings, host, log, signals, listeners, on_ready).run())
 }
 
 fn new_log(settings: &Settings, stderr: bool) -> Log {
@@ -163,6 +168,19 @@ fn new_log(settings: &Settings, stderr: bool) -> Log {
         foreground: stderr,
         syslog: log::syslog_path().to_owned(),
     })
+}
+
+/// What to say where there is no key yet, which is no reason not to capture.
+fn no_key(settings: &Settings) -> Option<String> {
+    if !settings.upload || matches!(settings.submit_server, SubmitServer::Dir(_)) {
+        return None;
+    }
+    let key = settings.upload_key_path();
+    let reader = users::of_upload(settings).ok()?;
+    let found = privileges::as_user(&reader, || key.metadata()).ok()?;
+    let is_missing = found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let key = escaped(&key);
+    is_missing.then(|| format!("there is no upload key {key}: files are kept until there is; make it: sie-gen-key"))
 }
 
 /// The users must exist, and the spool's directories be theirs.
@@ -175,7 +193,10 @@ fn make_spool(settings: &Settings) -> Result<(), String> {
 /// One sensor for each channel of a spool: two would collect everything twice. Held as long as the process lives.
 fn lock_spool(settings: &Settings) -> Result<File, String> {
     let path = settings.spool_dir.join("new").join(&settings.channel);
-    let lock = File::open(&path).map_err(|error| format!("cannot open {}: {error}", escaped(&path)))?;
+    // As its owner: where a unit bounds capabilities, root is not let into the directories of others.
+    let owner = users::of_capture(settings).map_err(|error| error.to_string())?;
+    let opened = privileges::as_user(&owner, || File::open(&path)).map_err(|error| error.to_string())?;
+    let lock = opened.map_err(|error| format!("cannot open {}: {error}", escaped(&path)))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(format!("already running: another sensor writes to {}", escaped(&path))),

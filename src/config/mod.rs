@@ -27,7 +27,9 @@ pub use problem::{Notice, Problem, Problems};
 pub use qnames::NameFilter;
 pub use run::{default_path, load_for_run};
 pub use table::{Command, Empty, Reload, SETTINGS, Setting, Settings};
-pub use values::{CaptureQr, CaptureRd, Compress, Interface, LogLevel, SubmitServer, SyslogPriority, Transport};
+pub use values::{
+    CaptureQr, CaptureRd, Compress, Interface, LogLevel, MetricsListen, SubmitServer, SyslogPriority, Transport,
+};
 
 use problem::{Fault, Place, Remark, Subject};
 use qnames::Name;

@@ -331,7 +331,9 @@ impl fmt::Display for Fault {
             Fault::NotServer(None) => {
                 f.write_str("not a server; write NAME, HOST:PORT, [ADDRESS]:PORT, HOST: or dir:/PATH")
             }
-            Fault::NotSocketAddress => f.write_str("not an address and port; write 127.0.0.1:PORT or [::1]:PORT"),
+            Fault::NotSocketAddress => {
+                f.write_str("neither an address and port nor a path; write 127.0.0.1:PORT, [::1]:PORT or /PATH")
+            }
             Fault::NotPriority => f.write_str("not a syslog priority; write FACILITY.SEVERITY, as local5.info"),
             Fault::ControlCharacter => f.write_str("has a control character; take it out"),
             Fault::NotName(name, fault) => {

@@ -9,7 +9,7 @@ use nix::unistd::{getegid, geteuid};
 
 use super::budget::{Budget, TooSmall};
 use super::problem::{Fault, Notice, Place, Problems, Remark, Subject};
-use super::{Loader, Settings};
+use super::{Loader, MetricsListen, Settings};
 
 /// The settings file that is read when none is named.
 pub fn default_path() -> &'static Path {
@@ -68,8 +68,7 @@ impl Loader {
         if settings.capture_threads > 1 && !cfg!(target_os = "linux") {
             self.contradiction(&["capture_threads"], &file, Fault::OneThread);
         }
-        if settings.metrics_listen.is_some_and(|address| !address.ip().is_loopback()) && !settings.metrics_allow_remote
-        {
+        if settings.metrics_listen.as_ref().is_some_and(MetricsListen::is_remote) && !settings.metrics_allow_remote {
             self.contradiction(&["metrics_listen"], &file, Fault::RemoteMetrics);
         }
         if let Err(small) = Budget::new(settings, settings.interfaces.len(), settings.capture_threads) {

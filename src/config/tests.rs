@@ -254,7 +254,9 @@ fn values_that_contradict_each_other_are_refused_where_they_stand() {
         "FILE:2:16: metrics_listen=\"192.0.2.1:9000\": other hosts could read it; write 127.0.0.1:PORT, or \
          metrics_allow_remote=\"yes\""
     );
-    for fine in ["metrics_listen=127.0.0.1:9000", "metrics_listen=192.0.2.1:9000 metrics_allow_remote=yes"] {
+    assert!(said("metrics_listen=9000").contains("write 127.0.0.1:PORT, [::1]:PORT or /PATH"));
+    let remote = "metrics_listen=192.0.2.1:9000 metrics_allow_remote=yes";
+    for fine in ["metrics_listen=127.0.0.1:9000", "metrics_listen=/run/sie/metrics.sock", remote] {
         assert_eq!(for_run(&format!("{required}{fine}"), &[]), Ok(vec![]));
     }
 }

@@ -3,7 +3,7 @@
 //! A line `NAME=value` for every setting that is set, as the table's parsers read it; then `keep NAME` and `drop NAME`
 //! for the names of the filter, those of files included. No value holds a line end.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -142,7 +142,7 @@ macro_rules! shown {
     };
 }
 
-shown!(usize, String, IpAddr, SocketAddr, AddressSet);
+shown!(usize, String, IpAddr, AddressSet);
 
 impl Written for PortSet {
     fn written(&self, _: Unit) -> String {
@@ -153,6 +153,15 @@ impl Written for PortSet {
 impl Written for PathBuf {
     fn written(&self, _: Unit) -> String {
         Path::to_string_lossy(self).into_owned() // it came from a text
+    }
+}
+
+impl Written for MetricsListen {
+    fn written(&self, unit: Unit) -> String {
+        match self {
+            MetricsListen::Tcp(address) => address.to_string(),
+            MetricsListen::Unix(path) => path.written(unit),
+        }
     }
 }
 

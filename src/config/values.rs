@@ -331,9 +331,28 @@ pub(super) fn address(text: &str, _: &mut Remarks) -> Result<IpAddr, Faults> {
     text.parse().map_err(|_| Fault::NotAddress(text.to_owned()).into())
 }
 
-/// An address and a port.
-pub(super) fn socket_address(text: &str, _: &mut Remarks) -> Result<SocketAddr, Faults> {
-    text.parse().map_err(|_| Fault::NotSocketAddress.into())
+/// Where metrics are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetricsListen {
+    /// At an address and a port.
+    Tcp(SocketAddr),
+    /// At a socket in the file system.
+    Unix(PathBuf),
+}
+
+impl MetricsListen {
+    /// Whether other hosts reach it.
+    pub fn is_remote(&self) -> bool {
+        matches!(self, MetricsListen::Tcp(address) if !address.ip().is_loopback())
+    }
+}
+
+/// An address and a port, or a path.
+pub(super) fn metrics_listen(text: &str, _: &mut Remarks) -> Result<MetricsListen, Faults> {
+    match text.starts_with('/') {
+        true => Ok(MetricsListen::Unix(text.into())),
+        false => text.parse().map(MetricsListen::Tcp).map_err(|_| Fault::NotSocketAddress.into()),
+    }
 }
 
 #[cfg(test)]

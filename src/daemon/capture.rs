@@ -3,8 +3,9 @@
 use super::{
     SystemClock,
     channel::{Order, Report, Start},
+    counts,
     follow::{AHEAD, Control, Follower},
-    page::Page,
+    page::{Page, Slot},
     post::Post,
     privileges,
     sandbox::{self, Role},
@@ -15,6 +16,7 @@ use crate::{
     capture::live::{self, Filter, Live, OpenError, OpenFault, Options, Ring},
     config::{Budget, Interface, LogLevel, Settings},
     spool::{self, Event, Policy},
+    stats::Ledger,
     time::Clock,
     track::{Limits, Rules, Tracker},
 };
@@ -69,7 +71,7 @@ struct Capture {
     threads: Vec<JoinHandle<()>>,
     output: spool::Output,
     /// The writers' place on the page.
-    slot: super::page::Slot,
+    slot: Slot,
     reports: Receiver<Report>,
 }
 
@@ -82,7 +84,7 @@ fn begin(post: &mut Post, start: Start) -> Result<Capture, Hopeless> {
         is_final: true,
     })?;
     let threads = settings.capture_threads;
-    let page = Page::of_this_process(threads + 1);
+    let page = Page::of_this_process(counts::layout(threads, start.interfaces.len()));
     let page = page.map_err(|error| hopeless(format!("cannot map the page of counters: {error}")))?;
     let wanted = settings.interfaces.iter().filter(|interface| start.interfaces.contains(&interface.name));
     let (interfaces, rings) = open(post, wanted.cloned().collect(), &settings)?;
@@ -122,6 +124,9 @@ fn begin(post: &mut Post, start: Start) -> Result<Capture, Hopeless> {
     // Until the rings of several threads share an interface, each has all packets.
     let since = if start.takes_over || threads > 1 { ready.max(cut) } else { cut };
     let control = Arc::new(Control::new(settings.clone()));
+    // Where the counters of each of its interfaces are: by the order in which it was told to open them.
+    let places = start.interfaces.iter().map(|name| interfaces.iter().position(|opened| opened == name)).collect();
+    let places: Arc<[Option<usize>]> = places;
     let mut handles = Vec::new();
     for (((rings, tracker), feeder), slot) in rings.into_iter().zip(trackers).zip(feeders).zip(page.slots()) {
         let follower = Follower {
@@ -133,6 +138,7 @@ fn begin(post: &mut Post, start: Start) -> Result<Capture, Hopeless> {
             control: control.clone(),
             since,
             budget,
+            places: places.clone(),
             interfaces: interfaces.clone(),
             disorder: (0, Duration::ZERO),
             reports: reporter.clone(),
@@ -186,6 +192,11 @@ fn describe(ring: &Ring) -> String {
     format!("{name}: {link_type:?} frames, times in {resolution}, filter of {filter} instructions")
 }
 
+fn show_output(slot: &Slot, output: &spool::Output) {
+    let ledger = Ledger { output: output.counters(), ..Ledger::default() };
+    counts::publish(slot, &ledger, &output.vitals(), std::iter::empty());
+}
+
 fn policy(settings: &Settings) -> Policy {
     Policy {
         rotate: settings.rotate,
@@ -211,7 +222,7 @@ fn report(reports: &Sender<Report>, event: &Event) {
 
 impl Capture {
     /// Attends to the supervisor until it says to leave, or is gone; then leaves.
-    fn attend(self, mut post: Post) {
+    fn attend(mut self, mut post: Post) {
         let (cut, is_handed_over) = loop {
             post.wait(TICK);
             self.slot_output();
@@ -221,7 +232,7 @@ impl Capture {
                 match order {
                     Order::Settings(text) => self.change(&text, &mut post),
                     Order::Leave(cut) => leave = Some(cut),
-                    Order::Start(_) | Order::Look => {}
+                    Order::Start(_) | Order::Look | Order::Pause(_) => {}
                 }
             }
             if let Some(cut) = leave.or_else(|| post.is_to_leave().then_some(None)) {
@@ -233,14 +244,14 @@ impl Capture {
             // A panic of ours has said so on standard error.
             let _ = thread.join();
         }
-        let output = self.output.finish();
-        self.slot.publish(&crate::stats::Ledger { output, ..Default::default() });
+        self.output.close();
+        show_output(&self.slot, &self.output);
         self.reports.try_iter().for_each(|report| post.send(&report));
         post.close();
     }
 
     fn slot_output(&self) {
-        self.slot.publish(&crate::stats::Ledger { output: self.output.counters(), ..Default::default() });
+        show_output(&self.slot, &self.output);
         self.slot.turn();
     }
 

@@ -3,7 +3,7 @@
 //!
 //! A message is its length (4 bytes, big-endian), a letter for what it is, and text.
 
-use crate::{config::LogLevel, time::Timestamp};
+use crate::{config::LogLevel, sys::passing, time::Timestamp};
 use nix::poll::{PollFd, PollFlags};
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -28,6 +28,8 @@ pub enum Order {
     Settings(String),
     /// There are new files.
     Look,
+    /// Send nothing for now, or go on.
+    Pause(bool),
     /// Finish and exit. With a time, another child has the packets from there on.
     Leave(Option<Timestamp>),
 }
@@ -98,6 +100,7 @@ impl Message for Order {
             }
             Order::Settings(text) => (b'C', text.clone()),
             Order::Look => (b'N', String::new()),
+            Order::Pause(is_on) => (b'P', is_on.to_string()),
             Order::Leave(cut) => (b'L', cut.map_or(String::new(), |cut| cut.as_nanos().to_string())),
         }
     }
@@ -120,6 +123,7 @@ impl Message for Order {
             }
             b'C' => Order::Settings(text.to_owned()),
             b'N' => Order::Look,
+            b'P' => Order::Pause(text.parse().ok()?),
             b'L' if text.is_empty() => Order::Leave(None),
             b'L' => Order::Leave(Some(Timestamp::from_nanos(text.parse().ok()?))),
             _ => return None,
@@ -207,6 +211,11 @@ impl Channel {
         Ok(Channel { stream, incoming: Vec::new(), outgoing: Vec::new(), is_open: true, dropped: 0 })
     }
 
+    /// Passes descriptors and a byte about them, before any message; the other end takes them with [`passed`].
+    pub fn pass(&mut self, which: u8, descriptors: &[OwnedFd]) -> io::Result<()> {
+        passing::send(&self.stream, &[which], descriptors)
+    }
+
     /// Whether the other end is there, as far as we know.
     pub fn is_open(&self) -> bool {
         self.is_open
@@ -288,9 +297,29 @@ impl Channel {
     }
 }
 
+/// What [`Channel::pass`] has passed over a stream, before it is made a channel.
+pub fn passed(stream: &UnixStream) -> io::Result<(u8, Vec<OwnedFd>)> {
+    let mut which = [0];
+    let (_, descriptors) = passing::receive(stream, &mut which)?;
+    Ok((which[0], descriptors))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn descriptors_come_before_the_messages_and_cost_none_of_them() {
+        let (mut supervisor, theirs) = Channel::pair().unwrap();
+        let (one, mut other) = UnixStream::pair().unwrap();
+        supervisor.pass(5, &[one.into()]).unwrap();
+        supervisor.send(&Order::Look);
+        let stream = UnixStream::from(theirs);
+        let (which, mut descriptors) = passed(&stream).unwrap();
+        assert_eq!(Channel::new(stream).unwrap().receive::<Order>(), [Order::Look]);
+        UnixStream::from(descriptors.remove(0)).write_all(b"x").unwrap();
+        assert_eq!((which, descriptors.len(), other.read(&mut [0; 2]).unwrap()), (5, 0, 1));
+    }
 
     fn pair() -> (Channel, Channel) {
         let (ours, theirs) = Channel::pair().unwrap();
@@ -315,6 +344,7 @@ mod tests {
             Order::Start(alone),
             Order::Settings("x=1\n".into()),
             Order::Look,
+            Order::Pause(true),
             Order::Leave(None),
             Order::Leave(Some(cut)),
         ];

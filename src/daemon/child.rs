@@ -2,20 +2,21 @@
 
 use super::{
     channel::{Channel, Order, Report, Start},
-    page::Page,
+    counts::Counts,
+    page::{Layout, Page},
 };
-use crate::stats::Ledger;
 use nix::poll::PollFd;
 use std::{
     io,
+    os::fd::OwnedFd,
     os::unix::process::{CommandExt, ExitStatusExt},
     path::PathBuf,
     process::{Command, ExitStatus, Stdio},
     time::Duration,
 };
 
-/// A capture thread turns ten times a second; one that has not for so long hangs.
-const CAPTURE_HANGS: Duration = Duration::from_secs(30);
+/// A capture thread turns ten times a second, the views child once; one that has not for so long hangs.
+const HANGS: Duration = Duration::from_secs(30);
 /// The upload child turns every ten seconds, and may wait for a slow disk.
 const UPLOAD_HANGS: Duration = Duration::from_secs(300);
 
@@ -26,6 +27,8 @@ pub enum Role {
     Capture,
     /// Takes files on from there.
     Upload,
+    /// Says how things stand.
+    Views,
 }
 
 impl Role {
@@ -34,6 +37,7 @@ impl Role {
         match self {
             Role::Capture => "capture",
             Role::Upload => "upload",
+            Role::Views => "views",
         }
     }
 }
@@ -45,6 +49,7 @@ impl Role {
         let _ = nix::sys::prctl::set_name(match self {
             Role::Capture => c"sie-capture",
             Role::Upload => c"sie-upload",
+            Role::Views => c"sie-views",
         });
     }
 }
@@ -56,6 +61,8 @@ pub struct Child {
     channel: Channel,
     /// Its counters, and how often its threads have turned.
     page: Page,
+    /// The interfaces that it was told to open, in the order of their counters.
+    interfaces: Vec<String>,
     /// When it was started.
     started: Duration,
     /// Whether it has said that it is.
@@ -72,20 +79,36 @@ pub struct Child {
 
 impl Child {
     /// Starts one: this program again, whose descriptors 0 and 1 are the channel and the page.
-    pub fn start(role: Role, start: Start, slots: usize, now: Duration) -> io::Result<Child> {
+    pub fn start(role: Role, start: Start, layout: Layout, now: Duration) -> io::Result<Child> {
+        Child::start_with(role, start, layout, None, now)
+    }
+
+    /// The same, with descriptors that it gets before its first order.
+    pub fn start_with(
+        role: Role,
+        start: Start,
+        layout: Layout,
+        passed: Option<(u8, Vec<OwnedFd>)>,
+        now: Duration,
+    ) -> io::Result<Child> {
         let (mut channel, theirs) = Channel::pair()?;
+        if let Some((which, descriptors)) = passed {
+            channel.pass(which, &descriptors)?;
+        }
         let mut command = Command::new(program()?);
         command.arg0(format!("sie-dns-sensor: {}", role.name())).args(["run", "--child", role.name()]);
         // Its own process group: what a terminal sends is for the supervisor.
-        let (page, shared) = Page::create(slots)?;
+        let (page, shared) = Page::create(layout)?;
         command.env_clear().current_dir("/").process_group(0).stdin(Stdio::from(theirs)).stdout(Stdio::from(shared));
         let process = command.spawn()?;
+        let interfaces = start.interfaces.clone();
         channel.send(&Order::Start(start));
         Ok(Child {
             role,
             process,
             channel,
             page,
+            interfaces,
             started: now,
             is_ready: false,
             leave_by: None,
@@ -137,9 +160,19 @@ impl Child {
         self.leave_by.is_some()
     }
 
-    /// Its counters as they stand.
-    pub fn ledger(&self) -> Ledger {
-        self.page.ledger()
+    /// Its counters as they stand, of a capture child.
+    pub fn counts(&self) -> Counts {
+        Counts::of(&self.page)
+    }
+
+    /// What its first thread shows.
+    pub fn record(&self) -> Vec<u64> {
+        self.page.slot(0).map(|slot| slot.record()).unwrap_or_default()
+    }
+
+    /// The interfaces that it was told to open, in the order of their counters.
+    pub fn interfaces(&self) -> &[String] {
+        &self.interfaces
     }
 
     /// How it ended, if it has.
@@ -153,7 +186,7 @@ impl Child {
     /// kill.
     pub fn hangs(&mut self, now: Duration) -> bool {
         let limit = match self.role {
-            Role::Capture => CAPTURE_HANGS,
+            Role::Capture | Role::Views => HANGS,
             Role::Upload => UPLOAD_HANGS,
         };
         if self.killed.is_some_and(|at| now.saturating_sub(at) <= limit) {
@@ -210,7 +243,8 @@ mod tests {
             role: Role::Capture,
             process: Command::new("true").spawn().unwrap(),
             channel,
-            page: Page::create(1).unwrap().0,
+            page: Page::create(Layout { slots: 1, words: 0 }).unwrap().0,
+            interfaces: Vec::new(),
             started: secs(0),
             is_ready: true,
             leave_by: Some(secs(15)),

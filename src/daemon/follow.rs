@@ -1,6 +1,6 @@
 //! A capture thread: frames through the tracker to the spool.
 
-use super::{channel::Report, page::Slot, timeline::Timeline};
+use super::{channel::Report, counts, page::Slot, timeline::Timeline};
 use crate::{
     capture::{
         Frame,
@@ -8,7 +8,7 @@ use crate::{
     },
     config::{Budget, LogLevel, Settings},
     spool::Feeder,
-    stats::{Kernel, Ledger},
+    stats::{Ledger, Link, Vitals},
     time::{Clock, Timestamp},
     track::{Limits, Rules, Tracker},
 };
@@ -102,6 +102,8 @@ pub struct Follower<C> {
     pub since: Timestamp,
     /// Memory of all threads together.
     pub budget: Budget,
+    /// Which ring each of the interfaces has that it was told to open.
+    pub places: Arc<[Option<usize>]>,
     /// Its interfaces, in the order of its rings.
     pub interfaces: Vec<String>,
     /// Frames that left out of order when that was last told, and when it may be told again.
@@ -114,7 +116,6 @@ impl<C: Clock> Follower<C> {
     /// Follows packets until it is told to leave; everything that waits leaves then. Allocates nothing per packet.
     pub fn run(mut self) {
         let mut generation = 0;
-        let mut kernel = Kernel::default();
         let mut next_statistics = Duration::ZERO;
         let mut leave_by = None;
         loop {
@@ -126,10 +127,10 @@ impl<C: Clock> Follower<C> {
             let monotonic = self.timeline.monotonic();
             if monotonic >= next_statistics {
                 next_statistics = monotonic + STATISTICS;
-                add(&mut kernel, &self.live.statistics());
+                self.live.look();
                 self.tell_disorder(monotonic);
             }
-            self.publish(&kernel);
+            self.publish();
             if self.control.generation.load(Ordering::Acquire) != generation {
                 generation = self.reconfigure();
             }
@@ -141,7 +142,7 @@ impl<C: Clock> Follower<C> {
                 }
             }
         }
-        self.leave(kernel);
+        self.leave();
     }
 
     /// Reads what there is, lets leave what has waited too long. Whether packets beyond the cut have come.
@@ -172,11 +173,23 @@ impl<C: Clock> Follower<C> {
         is_past_cut && read.frames < FRAMES
     }
 
-    fn publish(&mut self, kernel: &Kernel) {
-        let tracker = &self.tracker;
-        self.feeder.turn(|| Ledger { kernel: kernel.clone(), ..tracker.ledger() });
-        self.slot.publish(&Ledger { kernel: kernel.clone(), ..tracker.ledger() });
+    fn publish(&mut self) {
+        let Follower { live, tracker, feeder, .. } = self;
+        feeder.turn(|| Ledger { kernel: live.kernel(), ..tracker.ledger() });
+        self.show(&self.ledger());
         self.slot.turn();
+    }
+
+    fn ledger(&self) -> Ledger {
+        Ledger { kernel: self.live.kernel(), ..self.tracker.ledger() }
+    }
+
+    fn show(&self, ledger: &Ledger) {
+        let vitals = Vitals { out_of_order: self.live.released_early(), ..self.tracker.vitals() };
+        let unopened = Link::default();
+        let link = |place: &Option<usize>| self.live.links().get((*place)?);
+        let links = self.places.iter().map(|place| link(place).unwrap_or(&unopened));
+        counts::publish(&self.slot, ledger, &vitals, links);
     }
 
     /// Frames of several interfaces that could not wait for each other; once a minute.
@@ -213,7 +226,7 @@ impl<C: Clock> Follower<C> {
         generation
     }
 
-    fn leave(mut self, mut kernel: Kernel) {
+    fn leave(mut self) {
         let Follower { live, tracker, feeder, timeline, since, control, .. } = &mut self;
         let cut = control.cut();
         live.flush(|frame| {
@@ -227,9 +240,9 @@ impl<C: Clock> Follower<C> {
         } else {
             self.tracker.finish(&mut self.feeder);
         }
-        add(&mut kernel, &self.live.statistics());
-        let ledger = Ledger { kernel, ..self.tracker.ledger() };
-        self.slot.publish(&ledger);
+        self.live.look();
+        let ledger = self.ledger();
+        self.show(&ledger);
         self.feeder.finish(ledger);
     }
 }
@@ -238,12 +251,6 @@ impl<C: Clock> Follower<C> {
 fn clock_was_set(tracker: &mut Tracker, since: &mut Timestamp, by: i64) {
     tracker.clock_was_set(by);
     *since = since.shifted(by);
-}
-
-fn add(sum: &mut Kernel, more: &Kernel) {
-    sum.received += more.received;
-    sum.dropped += more.dropped;
-    sum.interface_dropped += more.interface_dropped;
 }
 
 #[cfg(test)]
@@ -301,10 +308,11 @@ mod tests {
             ),
             feeder: feeders.remove(0),
             timeline: Timeline::new(clock),
-            slot: Page::create(1).unwrap().0.slot(0).unwrap(),
+            slot: Page::create(counts::layout(1, 1)).unwrap().0.slot(0).unwrap(),
             control: Arc::new(Control::new(settings)),
             since,
             budget,
+            places: [None].into(),
             interfaces: Vec::new(),
             disorder: (0, Duration::ZERO),
             reports: mpsc::channel().0,

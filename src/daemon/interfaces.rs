@@ -153,6 +153,18 @@ impl Interfaces {
         self.names(|known| !known.is_active())
     }
 
+    /// Each with what is the matter with it, and since when it is not captured from.
+    pub fn states(&self, now: Duration) -> Vec<(String, &'static str, Option<Duration>)> {
+        let state = |known: &Known| match (known.state, known.down) {
+            (State::New, _) => ("starting", None),
+            (State::Captured, None) => ("captured", None),
+            (State::Captured, Some(since)) => ("down", Some(since)),
+            (State::Lost { since, .. }, _) => ("missing", Some(since)),
+        };
+        let all = self.known.iter().map(|known| (known.name.clone(), state(known)));
+        all.map(|(name, (state, since))| (name, state, since.map(|since| now.saturating_sub(since)))).collect()
+    }
+
     /// All gaps, those that last included.
     pub fn gaps(&self, now: Duration) -> Gaps {
         self.known.iter().map(|known| known.gap(now)).fold(self.past.clone(), add)
@@ -203,6 +215,9 @@ mod tests {
         let mut interfaces = interfaces();
         assert!(interfaces.lost("a", secs(10)));
         assert!(!interfaces.lost("a", secs(11)));
+        let states = interfaces.states(secs(12));
+        assert_eq!(states[0], ("a".to_owned(), "missing", Some(secs(2))));
+        assert_eq!(states[1], ("b".to_owned(), "captured", None));
         assert_eq!(interfaces.gaps(secs(15)), Gaps { count: 1, milliseconds: 5000 });
         assert_eq!((interfaces.active(), interfaces.missing()), (vec!["b".to_owned()], vec!["a".to_owned()]));
         assert_eq!(interfaces.captured(&[("a".to_owned(), Some(3))], secs(20)), ["a"]);

@@ -1,22 +1,28 @@
 //! The live sensor: processes, signals, clocks; what wires the rest.
 //!
 //! [`Supervisor`] runs as root, or as a user with CAP_NET_RAW, and starts the others: a capture child that opens the
-//! interfaces and then can do nothing but read packets and write files, and an upload child that takes the files on.
-//! They share the spool's directories, a channel each and a page of counters.
+//! interfaces and then can do nothing but read packets and write files, an upload child that takes the files on, and a views
+//! child that says how things stand. They share the spool's directories, a channel each and a page of counters.
 
 mod backoff;
+mod board;
 mod capture;
 pub mod cgroup;
 mod channel;
 pub mod child;
 mod clock;
+mod counts;
+mod delivery;
 pub mod directories;
 mod follow;
 mod interfaces;
+pub mod listen;
 pub mod log;
 pub mod network;
 pub mod notify;
+mod orphans;
 pub mod page;
+pub mod paused;
 pub mod pidfile;
 mod post;
 pub mod privileges;
@@ -27,6 +33,7 @@ mod synchronised;
 mod timeline;
 mod upload;
 pub mod users;
+pub mod views;
 
 pub use child::Role;
 pub use clock::SystemClock;
@@ -36,6 +43,7 @@ pub use supervisor::{Source, Supervisor};
 pub use synchronised::{Synchronised, synchronised};
 pub use upload::confine;
 
+use listen::Inherited;
 use post::Post;
 
 /// What descriptors this process was given, beside the first three, its children do not get.
@@ -48,9 +56,11 @@ pub fn keep_descriptors() {
 /// there is nobody to report to.
 pub fn run_child(role: Role) -> std::io::Result<bool> {
     role.name_process();
+    let inherited = (role == Role::Views).then(Inherited::take).transpose()?;
     let (post, start) = Post::open()?;
-    Ok(match role {
-        Role::Capture => capture::run(post, start),
-        Role::Upload => upload::run(post, start),
+    Ok(match (role, inherited) {
+        (Role::Views, Some(inherited)) => views::run(post, &start, inherited),
+        (Role::Upload, _) => upload::run(post, start),
+        (Role::Capture | Role::Views, _) => capture::run(post, start),
     })
 }

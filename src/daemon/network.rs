@@ -8,17 +8,19 @@ use std::collections::HashMap;
 
 /// The interfaces that there are.
 pub struct Interfaces {
-    up: HashMap<String, bool>,
+    /// Whether each is up, and whether its link is.
+    up: HashMap<String, (bool, bool)>,
 }
 
 /// The interfaces that there are now. None, if the system does not say.
 pub fn interfaces() -> Interfaces {
     let mut up = HashMap::new();
     for address in getifaddrs().into_iter().flatten() {
-        up.insert(address.interface_name, address.flags.contains(InterfaceFlags::IFF_UP));
+        let is = |flag| address.flags.contains(flag);
+        up.insert(address.interface_name.clone(), (is(InterfaceFlags::IFF_UP), is(InterfaceFlags::IFF_RUNNING)));
     }
     if cfg!(target_os = "linux") {
-        up.insert("any".to_owned(), true); // all of them; not in the list
+        up.insert("any".to_owned(), (true, true)); // all of them; not in the list
     }
     Interfaces { up }
 }
@@ -31,7 +33,12 @@ impl Interfaces {
 
     /// Whether it is there and up.
     pub fn is_up(&self, name: &str) -> bool {
-        self.up.get(name).copied().unwrap_or_default()
+        self.up.get(name).is_some_and(|(is_up, _)| *is_up)
+    }
+
+    /// Whether its link is there: a cable with something at the other end. None, if there is no such interface.
+    pub fn is_running(&self, name: &str) -> Option<bool> {
+        self.up.get(name).map(|(_, is_running)| *is_running)
     }
 
     /// Its number, which another one of the same name does not have.

@@ -1,7 +1,7 @@
 //! A child's side of the channel, and the signal that it heeds.
 
 use super::{
-    channel::{Channel, Order, Report, Start},
+    channel::{self, Channel, Order, Report, Start},
     sandbox::Entered,
     signals::Signals,
 };
@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::{
     io,
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
     },
     time::{Duration, Instant},
@@ -44,6 +44,11 @@ impl Post {
         Err(io::Error::other("no supervisor tells this process what to do; start it with: sie-dns-sensor run"))
     }
 
+    /// The descriptors that the supervisor passes a child that needs some, and a byte about them. Called before [`Post::open`].
+    pub fn passed() -> io::Result<(u8, Vec<OwnedFd>)> {
+        channel::passed(&UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?))
+    }
+
     /// Waits for an order or a signal, and sends what waits to be sent.
     pub fn wait(&mut self, limit: Duration) {
         self.wait_for(limit, None);
@@ -55,10 +60,20 @@ impl Post {
     }
 
     fn wait_for(&mut self, limit: Duration, also: Option<BorrowedFd>) {
+        self.wait_among(limit, also.map(|also| (also, PollFlags::POLLIN)));
+    }
+
+    /// The same, or until what is waited for comes to pass at one of these; at which it did.
+    pub fn wait_among<'p>(
+        &mut self,
+        limit: Duration,
+        others: impl IntoIterator<Item = (BorrowedFd<'p>, PollFlags)>,
+    ) -> Vec<bool> {
         let mut descriptors = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN), self.channel.to_poll()];
-        descriptors.extend(also.map(|also| PollFd::new(also, PollFlags::POLLIN)));
+        descriptors.extend(others.into_iter().map(|(other, wanted)| PollFd::new(other, wanted)));
         // An interruption is a signal, which is looked for next.
         let _ = poll(&mut descriptors, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
+        let ready = descriptors.iter().skip(2).map(|polled| polled.any().unwrap_or(true)).collect();
         drop(descriptors);
         self.signals.clear();
         self.channel.flush();
@@ -67,6 +82,7 @@ impl Post {
         if dropped > 0 && !self.channel.wants_to_send() {
             self.send(&Report::Log(LogLevel::Warning, format!("{dropped} reports of this process were dropped")));
         }
+        ready
     }
 
     /// The orders that have come.

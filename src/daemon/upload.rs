@@ -3,6 +3,7 @@
 use super::{
     SystemClock,
     channel::{Order, Report, Start},
+    delivery::{self, Delivery},
     directories,
     page::{Page, Slot},
     post::Post,
@@ -16,6 +17,7 @@ use crate::{
     upload::{Done, Service},
 };
 use std::{
+    fs::File,
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -51,13 +53,14 @@ struct Upload {
     stages: Vec<Place>,
     /// Others that its sandbox holds on to, as they were.
     others: Vec<Place>,
-    /// Where its threads show that they turn.
+    /// Where its threads show that they turn, and the first one how things stand.
     slots: [Slot; SLOTS],
+    settings: Settings,
     clock: SystemClock,
 }
 
 fn begin(post: &mut Post, start: &Start) -> Result<Upload, (String, bool)> {
-    let page = Page::of_this_process(SLOTS).ok();
+    let page = Page::of_this_process(delivery::layout(SLOTS)).ok();
     let slots = page.and_then(|page| Some([page.slot(0)?, page.slot(1)?]));
     let slots = slots.ok_or_else(|| ("cannot map the page of counters".to_owned(), false))?;
     let settings = Settings::from_text(&start.settings).map_err(|problems| (problems.to_string(), false))?;
@@ -74,7 +77,7 @@ fn begin(post: &mut Post, start: &Start) -> Result<Upload, (String, bool)> {
     let service = service.map_err(|error| (format!("cannot prepare the upload: {error}"), false))?;
     let entered = confine(&settings, &stages).map_err(|error| (error.to_string(), false))?;
     post.confined("upload", &entered);
-    Ok(Upload { service, stages: places, others, slots, clock })
+    Ok(Upload { service, stages: places, others, slots, settings, clock })
 }
 
 /// Leaves the process what an upload needs.
@@ -100,6 +103,12 @@ fn target(settings: &Settings) -> Option<&Path> {
         SubmitServer::Dir(path) => Some(path),
         _ => None,
     }
+}
+
+/// Whether a key is needed, and there is none that may be read.
+fn lacks_key(settings: &Settings) -> bool {
+    let is_needed = settings.upload && settings.ssh_program.is_empty() && target(settings).is_none();
+    is_needed && File::open(settings.upload_key_path()).is_err()
 }
 
 /// What is at a path. The sandbox holds on to what was there at the start.
@@ -145,10 +154,15 @@ impl Upload {
             for order in post.orders() {
                 match order {
                     Order::Look => is_to_look = true,
+                    Order::Pause(is_on) => {
+                        self.service.pause(is_on);
+                        is_to_look = true;
+                    }
                     Order::Leave(_) => is_to_leave = true,
                     Order::Settings(text) => match Settings::from_text(&text) {
                         Ok(settings) => {
                             self.service.change(&settings);
+                            self.settings = settings;
                             is_to_look = true;
                         }
                         Err(problems) => post.send(&Report::Log(LogLevel::Error, problems.to_string())),
@@ -169,6 +183,7 @@ impl Upload {
                 self.service.look(|| sorting.turn(), move || sending.turn());
                 self.report(&mut post);
             }
+            self.show();
             // The thread that sends cannot go on. Another process may.
             is_to_leave |= self.service.ended().is_some();
             if is_to_leave {
@@ -176,6 +191,13 @@ impl Upload {
                 return post.close();
             }
         }
+    }
+
+    fn show(&mut self) {
+        let stocks = self.service.stocks();
+        let free = crate::spool::free(&self.settings.spool_dir).ok();
+        let delivery = Delivery { stocks, free, lacks_key: lacks_key(&self.settings), word: self.service.word() };
+        delivery.publish(&self.slots[0]);
     }
 
     fn report(&self, post: &mut Post) {

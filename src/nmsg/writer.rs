@@ -195,6 +195,7 @@ const MEASURE_EVERY: u32 = 64;
 /// Compresses containers, one at a time.
 pub struct Zlib {
     compressor: Compressor,
+    level: u8,
     measured: Option<Measured>,
     bytes: Vec<u8>,
 }
@@ -217,15 +218,29 @@ impl Zlib {
                 (DENSE, Some(Measured { fast: compressor(FAST), is_fast: false, loss, until_next: 0 }))
             }
         };
-        Zlib { compressor: compressor(level), measured, bytes: Vec::new() }
+        Zlib { compressor: compressor(level), level, measured, bytes: Vec::new() }
     }
 
     /// The compressed form of an uncompressed container: the body becomes its length and one zlib stream.
     pub fn compress(&mut self, container: &[u8]) -> &[u8] {
-        let Zlib { compressor, measured, bytes } = self;
+        let len = self.compress_to(container);
+        &self.bytes[..len]
+    }
+
+    /// The same, with the level that it came to.
+    pub fn compress_and_tell(&mut self, container: &[u8]) -> (u8, &[u8]) {
+        let len = self.compress_to(container);
+        (self.level(), &self.bytes[..len])
+    }
+
+    fn level(&self) -> u8 {
+        if self.measured.as_ref().is_some_and(|measured| measured.is_fast) { FAST } else { self.level }
+    }
+
+    fn compress_to(&mut self, container: &[u8]) -> usize {
+        let Zlib { compressor, measured, bytes, .. } = self;
         let Some(measured) = measured else {
-            let len = compress(compressor, container, bytes);
-            return &bytes[..len];
+            return compress(compressor, container, bytes);
         };
         let mut len = 0;
         if measured.until_next == 0 {
@@ -240,7 +255,7 @@ impl Zlib {
         if !measured.is_fast {
             len = compress(compressor, container, bytes);
         }
-        &bytes[..len]
+        len
     }
 }
 

@@ -47,16 +47,24 @@ impl Directory {
 
     /// Bytes that an unprivileged process may still write.
     pub(super) fn free(&self) -> io::Result<u64> {
-        let space = nix::sys::statvfs::fstatvfs(&self.open)?;
-        // The widths of these numbers differ from system to system.
-        #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
-        Ok((space.blocks_available() as u64).saturating_mul(space.fragment_size() as u64))
+        Ok(available(&nix::sys::statvfs::fstatvfs(&self.open)?))
     }
 
     /// What to say when something did not work that needs the directory.
     pub(super) fn failed(&self, doing: &'static str, name: &str, error: io::Error) -> Event {
         Event::Failed { doing, path: self.join(name), error }
     }
+}
+
+/// Bytes that an unprivileged process may write where a path leads.
+pub fn free(path: &Path) -> io::Result<u64> {
+    Ok(available(&nix::sys::statvfs::statvfs(path)?))
+}
+
+fn available(space: &nix::sys::statvfs::Statvfs) -> u64 {
+    // The widths of these numbers differ from system to system.
+    #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
+    (space.blocks_available() as u64).saturating_mul(space.fragment_size() as u64)
 }
 
 /// Whether two paths led to one file.

@@ -29,6 +29,7 @@ pub mod sort;
 mod trim;
 mod writer;
 
+pub use directory::free;
 pub use event::{Event, Reason};
 pub use feeder::Feeder;
 pub use names::host_name;

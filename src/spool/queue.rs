@@ -3,7 +3,7 @@
 use super::Policy;
 use crate::{
     nmsg::{container::WRITE_MAX, writer::Builder},
-    stats::{Ledger, Output},
+    stats::{Ledger, Output, Vitals},
 };
 use std::{
     collections::VecDeque,
@@ -79,6 +79,11 @@ pub(super) struct State {
     done: Output,
     /// The part of `done` that belongs to the next interval.
     next: Output,
+    /// Bytes of containers before they were compressed, and by which level that was last.
+    raw_bytes: u64,
+    level: u64,
+    /// The same bytes as they were written.
+    packed_bytes: u64,
     /// What may change while running.
     pub(super) policy: Policy,
     /// The keeper is wanted.
@@ -113,6 +118,9 @@ impl Queue {
             made: 0,
             done: Output::default(),
             next: Output::default(),
+            raw_bytes: 0,
+            level: 0,
+            packed_bytes: 0,
             policy,
             has_news: false,
             is_leaving: false,
@@ -257,6 +265,27 @@ impl Queue {
         let partial: u64 = self.partial.iter().map(|partial| partial.load(Ordering::Relaxed)).sum();
         let queued = state.made - state.done.transactions - state.done.dropped_transactions;
         Output { open: queued + partial, ..state.done.clone() }
+    }
+
+    /// How things stand.
+    pub(super) fn vitals(&self) -> Vitals {
+        let state = self.lock();
+        Vitals {
+            output_bytes: (state.allocated * CONTAINER_BYTES) as u64,
+            queued_containers: state.full.len() as u64,
+            level: state.level,
+            raw_bytes: state.raw_bytes,
+            packed_bytes: state.packed_bytes,
+            ..Vitals::default()
+        }
+    }
+
+    /// So many bytes were compressed, by this level, to so many.
+    pub(super) fn compressed(&self, raw: usize, packed: usize, level: u8) {
+        let mut state = self.lock();
+        state.raw_bytes += raw as u64;
+        state.packed_bytes += packed as u64;
+        state.level = level.into();
     }
 
     /// Wakes the keeper for an event or another policy.

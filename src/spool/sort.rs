@@ -1,6 +1,6 @@
 //! Published files on their way: to the archive, to where they wait for the upload, or away.
 
-pub use super::trim::Limits;
+pub use super::trim::{Limits, Stock};
 
 use super::{
     copy::{is_unlocked, remove_left, sync_directory},
@@ -192,6 +192,11 @@ impl Sorter {
         let notes = std::mem::take(&mut scan.done.notes).into_iter().filter(news).collect();
         self.complaints = scan.complaints;
         Scanned { notes, ..scan.done }
+    }
+
+    /// What is in `new/`, `waiting/` and `archive/`.
+    pub fn stocks(&self) -> [Stock; 3] {
+        [&self.new, &self.waiting, &self.archive].map(|directory| Stock::of(directory))
     }
 
     /// Names of published files, sorted.

@@ -20,6 +20,30 @@ pub struct Limits {
     pub age: Duration,
 }
 
+/// What a directory holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stock {
+    /// Published files.
+    pub files: u64,
+    /// Their bytes on the disk, as du counts them.
+    pub bytes: u64,
+    /// The time of the oldest.
+    pub oldest: Option<Timestamp>,
+}
+
+impl Stock {
+    /// Counts a directory's files. One that is not there has none.
+    pub fn of(directory: &Path) -> Stock {
+        let mut stock = Stock::default();
+        for file in files(directory).into_iter().flatten() {
+            stock.files += 1;
+            stock.bytes += file.bytes;
+            stock.oldest = Some(stock.oldest.map_or(file.time, |oldest| oldest.min(file.time)));
+        }
+        stock
+    }
+}
+
 /// A published file.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Aged {

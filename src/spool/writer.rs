@@ -31,6 +31,11 @@ impl Output {
         self.queue.counters()
     }
 
+    /// What waits, and how it is compressed.
+    pub fn vitals(&self) -> stats::Vitals {
+        self.queue.vitals()
+    }
+
     /// Another policy, from now on.
     pub fn reconfigure(&self, policy: Policy) {
         self.queue.lock().policy = policy;
@@ -39,12 +44,17 @@ impl Output {
 
     /// Writes everything that was handed over, publishes, and ends the threads. To be called when all feeders have
     /// finished: what one hands over later is dropped.
-    pub fn finish(self) -> stats::Output {
+    pub fn finish(mut self) -> stats::Output {
+        self.close();
+        self.queue.counters()
+    }
+
+    /// The same; its counters can still be asked for.
+    pub fn close(&mut self) {
         self.queue.leave();
-        for thread in self.threads {
+        for thread in self.threads.drain(..) {
             let _ = thread.join(); // one that panicked has said so
         }
-        self.queue.counters()
     }
 }
 
@@ -60,7 +70,8 @@ pub(super) fn run(queue: &Queue, files: &Shared, clock: &impl Clock) {
             continue;
         }
         let container = full.builder.finish();
-        let bytes = level(&load).map_or(container, |level| compressors.compress(level, container));
+        let (level, bytes) = level(&load).map_or((0, container), |level| compressors.compress(level, container));
+        queue.compressed(container.len(), bytes.len(), level);
         let (is_written, has_news) = {
             let mut files = lock(files);
             let min_free = load.policy.min_free;
@@ -97,7 +108,8 @@ struct Compressors(Vec<(Level, Zlib)>);
 const COMPRESSORS_MAX: usize = 4;
 
 impl Compressors {
-    fn compress(&mut self, level: Level, container: &[u8]) -> &[u8] {
+    /// What was made of the container, behind the level that it was.
+    fn compress(&mut self, level: Level, container: &[u8]) -> (u8, &[u8]) {
         let known = self.0.iter().position(|(known, _)| *known == level);
         let index = known.unwrap_or_else(|| {
             if self.0.len() >= COMPRESSORS_MAX {
@@ -106,7 +118,7 @@ impl Compressors {
             self.0.push((level, Zlib::new(level)));
             self.0.len() - 1
         });
-        self.0[index].1.compress(container)
+        self.0[index].1.compress_and_tell(container)
     }
 }
 
@@ -142,7 +154,7 @@ mod tests {
         let container = [7; 4096];
         for number in (1..=12).chain(1..=12) {
             let level = Level::Fixed(number);
-            assert_eq!(compressors.compress(level, &container), Zlib::new(level).compress(&container));
+            assert_eq!(compressors.compress(level, &container), (number, Zlib::new(level).compress(&container)));
             assert!(compressors.0.len() <= COMPRESSORS_MAX);
         }
     }

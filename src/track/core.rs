@@ -56,6 +56,8 @@ pub(super) struct Datagram<'a> {
 struct Arrived<'a> {
     flow: Flow,
     message: Message<'a>,
+    /// Of the message.
+    len: usize,
     packets: Packets<'a>,
 }
 
@@ -103,7 +105,7 @@ impl Core {
         let checksum = if message.is_response() { udp.checksum(source, destination) } else { UdpChecksum::Absent };
         let to_hide = hide::Datagram { packets, udp_at, message: bytes, resolver: query_ip };
         self.hiding(to_hide, |core, packets| {
-            let arrived = Arrived { flow, message, packets };
+            let arrived = Arrived { flow, message, len: bytes.len(), packets };
             if message.is_response() {
                 core.response(arrived, checksum, |_| false, sink);
                 Fate::Response
@@ -151,7 +153,7 @@ impl Core {
     /// Says whether the query's response had come already.
     #[inline]
     fn query(&mut self, arrived: Arrived, sink: &mut impl Sink) -> bool {
-        let Arrived { flow, message, packets } = arrived;
+        let Arrived { flow, message, packets, .. } = arrived;
         if self.rules.capture == Capture::Queries {
             self.ledger.messages.unpaired += 1;
             let found = Found { kind: Kind::QueryOnly, flow, id: message.id, question: message.question };
@@ -213,6 +215,7 @@ impl Core {
         }
         self.ledger.query(End::Answered);
         self.ledger.response(Use::Paired);
+        self.ledger.delay(response.packets.time().since(query.time()));
         let found = Found { kind: Kind::QueryResponse, flow: arrived.flow, id: arrived.message.id, question };
         sink.transaction(&self.transaction(found, Some(query), Some(response)));
     }
@@ -236,7 +239,7 @@ impl Core {
         was_answered: impl Fn(u16) -> bool,
         sink: &mut impl Sink,
     ) -> bool {
-        let Arrived { flow, message, packets } = arrived;
+        let Arrived { flow, message, len, packets } = arrived;
         let response = Response { packets, rcode: message.rcode(), checksum };
         let found = |kind, question| Found { kind, flow, id: message.id, question };
         if self.rules.capture == Capture::Responses {
@@ -246,6 +249,7 @@ impl Core {
             return false;
         }
         self.ledger.messages.response += 1;
+        self.ledger.size(len);
         let key = flow.key();
         let mut query = std::mem::take(&mut self.query);
         let is_answer = self.transactions.take(&key, message.id, message.question, message.rcode(), &mut query);
@@ -298,9 +302,9 @@ impl Core {
         self.early.as_ref().map_or(0, Transactions::len)
     }
 
-    /// Memory of the tables.
-    pub(super) fn bytes(&self) -> usize {
-        self.transactions.bytes() + self.early.as_ref().map_or(0, Transactions::bytes)
+    /// Memory of theirs.
+    pub(super) fn early_bytes(&self) -> usize {
+        self.early.as_ref().map_or(0, Transactions::bytes)
     }
 
     fn transaction<'a>(
@@ -492,7 +496,7 @@ impl Core {
         let packets = Packets::new(rebuilt, std::slice::from_ref(&piece));
         let to_hide = hide::Datagram { packets, udp_at: 0, message: bytes, resolver: flow.query_ip };
         let hidden = self.hiding(to_hide, |core, packets| {
-            let arrived = Arrived { flow: *flow, message, packets };
+            let arrived = Arrived { flow: *flow, message, len: bytes.len(), packets };
             let is_answered = if message.is_response() {
                 core.response(arrived, UdpChecksum::Absent, was_answered, sink)
             } else {

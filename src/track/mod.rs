@@ -28,7 +28,7 @@ use crate::{
     capture::Frame,
     config::{AddressSet, NameFilter, PortSet},
     decode::{self, Malformed, Packet, dns::Question, ipv6, link, tcp, udp},
-    stats::{End, Fate, Ledger},
+    stats::{End, Fate, Ledger, Vitals},
     time::Timestamp,
 };
 use core::{Core, Datagram};
@@ -210,8 +210,21 @@ impl Tracker {
 
     /// Memory in the tables, in bytes.
     pub fn bytes(&self) -> usize {
-        let duplicates = self.duplicates.as_ref().map_or(0, Duplicates::bytes);
-        self.core.bytes() + self.fragments.bytes() + self.streams.bytes() + duplicates
+        let vitals = self.vitals();
+        let tables = [vitals.queries_bytes, vitals.early_bytes, vitals.fragments_bytes, vitals.streams_bytes];
+        (tables.iter().sum::<u64>() + vitals.duplicates_bytes) as usize
+    }
+
+    /// The same for each table.
+    pub fn vitals(&self) -> Vitals {
+        Vitals {
+            queries_bytes: self.core.transactions.bytes() as u64,
+            early_bytes: self.core.early_bytes() as u64,
+            fragments_bytes: self.fragments.bytes() as u64,
+            streams_bytes: self.streams.bytes() as u64,
+            duplicates_bytes: self.duplicates.as_ref().map_or(0, Duplicates::bytes) as u64,
+            ..Vitals::default()
+        }
     }
 
     /// TCP connections followed.

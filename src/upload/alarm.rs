@@ -27,6 +27,11 @@ impl Alarm {
         since.filter(|_| was_on).map(|since| now.saturating_sub(since))
     }
 
+    /// Whether it has gone off, and nothing was confirmed since.
+    pub fn is_on(&self) -> bool {
+        self.next.is_some()
+    }
+
     /// Looks: for how long no file was confirmed, if that is to be said now.
     pub fn look(&mut self, waits: bool, limit: Duration, now: Duration) -> Option<Duration> {
         if !waits {
@@ -57,7 +62,9 @@ mod tests {
         let on: Vec<u64> =
             (10..300).filter(|minute| alarm.look(true, minutes(30), minutes(*minute)).is_some()).collect();
         assert_eq!(on, [40, 100, 160, 220, 280]);
+        assert!(alarm.is_on());
         assert_eq!(alarm.confirmed(minutes(300)), Some(minutes(290)));
+        assert!(!alarm.is_on());
         assert_eq!(alarm.confirmed(minutes(301)), None);
         assert_eq!(alarm.look(true, minutes(30), minutes(330)), None);
         assert_eq!(alarm.look(true, minutes(30), minutes(331)), Some(minutes(30)));

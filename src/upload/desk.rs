@@ -1,7 +1,7 @@
 //! Between the thread that sends files and the one that looks after everything else.
 
 use super::Plan;
-use crate::config::LogLevel;
+use crate::{config::LogLevel, time::Timestamp};
 use std::{
     io::{self, Read, Write},
     os::{
@@ -31,7 +31,27 @@ struct Trays {
     mail: Mail,
     lines: Vec<Line>,
     lost: usize,
+    word: Word,
     ended: Option<Option<usize>>,
+}
+
+/// How the sending thread fares. Times are those of the wall.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Word {
+    /// The server it is connected to.
+    pub server: Option<String>,
+    /// When a file was last confirmed.
+    pub last_success: Option<Timestamp>,
+    /// What went wrong last, and when.
+    pub last_error: Option<(Timestamp, String)>,
+    /// When it tries again, if it waits.
+    pub next_try: Option<Timestamp>,
+    /// Files confirmed since it started.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// `upload_alarm_minutes` have gone by.
+    pub is_alarmed: bool,
 }
 
 /// For the sending thread.
@@ -88,6 +108,27 @@ impl Desk {
             false => trays.lost += 1,
         }
         self.ring();
+    }
+
+    /// Leaves word of how it goes.
+    pub fn tell(&self, word: Word) {
+        let mut trays = self.lock();
+        if trays.word != word {
+            trays.word = word;
+            drop(trays);
+            self.ring();
+        }
+    }
+
+    /// `upload_alarm_minutes` have gone by, in the midst of a batch.
+    pub fn alarm(&self) {
+        self.lock().word.is_alarmed = true;
+        self.ring();
+    }
+
+    /// The last word.
+    pub fn word(&self) -> Word {
+        self.lock().word.clone()
     }
 
     /// The sending thread has ended; how many files are left, if it knows.

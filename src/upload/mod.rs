@@ -39,7 +39,7 @@ mod way;
 mod worker;
 
 pub use backlog::Backlog;
-pub use desk::{Desk, Line};
+pub use desk::{Desk, Line, Word};
 pub use events::Events;
 pub use locate::{Network, Target};
 pub use lock::{Lock, LockError};

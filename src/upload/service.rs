@@ -1,20 +1,23 @@
 //! Both halves of the upload: one thread sorts files, the other sends them.
 
 use super::{
-    Desk, Done, Line, Plan, Worker,
+    Desk, Done, Line, Plan, Word, Worker,
     alarm::{self, Alarm},
     lock::Lock,
     way::Way,
 };
 use crate::{
     config::{LogLevel, Settings},
-    spool::sort::{Limits, Note, Rules, Sorter},
+    spool::sort::{Limits, Note, Rules, Sorter, Stock},
     time::Clock,
 };
 use std::{io, os::fd::BorrowedFd, sync::Arc, thread, time::Duration};
 
 /// It looks for files when it is told to, and so often besides: somebody may have put one there.
 const LOOK: Duration = Duration::from_secs(5);
+/// Files are counted so often at most, and in a hundredth of the time.
+const COUNT: Duration = Duration::from_secs(1);
+const COUNT_PART: u32 = 100;
 /// How long it waits for the thread that sends, told to leave; that one asks twice a second.
 const LEAVE: Duration = Duration::from_secs(2);
 /// An uploader that was told to leave, so that this one may begin, has so long before anything is said of it.
@@ -32,11 +35,17 @@ pub struct Service<C> {
     refused: Option<(Duration, Option<String>)>,
     alarm: Alarm,
     plan: Plan,
+    /// What the settings say of sending, and whether it is paused.
+    is_on: bool,
+    is_paused: bool,
     done: Done,
     clock: C,
     /// Held until the thread has it.
     way: Option<Way>,
     next_look: Duration,
+    /// What is in the directories, and when to look again.
+    stocks: [Stock; 3],
+    next_count: Duration,
 }
 
 impl<C: Clock + Copy + Send + 'static> Service<C> {
@@ -50,10 +59,14 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
             refused: None,
             alarm: Alarm::default(),
             way: Some(Way::new(&plan)?),
+            is_on: plan.is_on,
+            is_paused: false,
             plan,
             done,
             clock,
             next_look: Duration::ZERO,
+            stocks: [Stock::default(); 3],
+            next_count: Duration::ZERO,
         })
     }
 
@@ -160,9 +173,38 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
     pub fn change(&mut self, settings: &Settings) {
         self.sorter.rules = rules(settings);
         self.plan = Plan::new(settings);
+        self.is_on = self.plan.is_on;
+        self.replan();
+        self.next_look = Duration::ZERO;
+    }
+
+    /// Nothing is sent for now, or it goes on. Files are sorted all the same.
+    pub fn pause(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+        self.replan();
+    }
+
+    fn replan(&mut self) {
+        self.plan.is_on = self.is_on && !self.is_paused;
         let plan = Box::new(self.plan.clone());
         self.desk.post(|mail| mail.plan = Some(plan));
-        self.next_look = Duration::ZERO;
+    }
+
+    /// What is in `new/`, `waiting/` and `archive/`, as of a moment ago: with a million files, of some minutes.
+    pub fn stocks(&mut self) -> [Stock; 3] {
+        let began = self.clock.monotonic();
+        if began >= self.next_count {
+            self.stocks = self.sorter.stocks();
+            let now = self.clock.monotonic();
+            self.next_count = now + COUNT.max((now - began) * COUNT_PART);
+        }
+        self.stocks
+    }
+
+    /// How it goes.
+    pub fn word(&self) -> Word {
+        let word = self.desk.word();
+        Word { is_alarmed: word.is_alarmed || self.alarm.is_on(), ..word }
     }
 
     /// Lines for the log.

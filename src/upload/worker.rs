@@ -4,7 +4,7 @@ use super::{
     Attendant, Desk, Failure, Outgoing, Plan, Receipt, Step, Turn,
     alarm::{self, Alarm},
     backlog::Backlog,
-    desk::Mail,
+    desk::{Mail, Word},
     rate::Rate,
     state::{self, State},
     way::Way,
@@ -170,17 +170,26 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         Duration::ZERO
     }
 
-    /// Leaves word of how it goes, every few seconds.
+    /// Leaves word of how it goes: at the desk, and every few seconds in a file.
     fn tell(&mut self) {
         let (now, wall) = (self.clock.monotonic(), self.clock.wall());
+        // In whole seconds: it would be another state each time otherwise.
+        let at = |due: Duration| Timestamp::new((wall + due.saturating_sub(now)).seconds(), 0);
+        self.state.server = self.way.server().map(ToString::to_string);
+        self.state.next_try = Some(self.way.not_before()).filter(|due| *due > now).map(at);
+        self.desk.tell(Word {
+            server: self.state.server.clone(),
+            last_success: self.state.last_success,
+            last_error: self.state.last_error.clone(),
+            next_try: self.state.next_try,
+            files: self.state.files,
+            bytes: self.state.bytes,
+            is_alarmed: self.alarm.is_on(),
+        });
         if !self.writer.is_due(now) {
             return;
         }
-        // In whole seconds: it would be another state each time otherwise.
-        let at = |due: Duration| Timestamp::new((wall + due.saturating_sub(now)).seconds(), 0);
         self.state.failed = state::failed_files(&self.backlog, wall, now);
-        self.state.server = self.way.server().map(ToString::to_string);
-        self.state.next_try = Some(self.way.not_before()).filter(|due| *due > now).map(at);
         if let Err(error) = self.writer.write(self.state.clone(), now) {
             self.desk.say(LogLevel::Debug, format!("cannot write the uploader's state: {error}"));
         }
@@ -375,6 +384,7 @@ impl<C: Clock, T: FnMut()> Attendant for Attending<'_, C, T> {
         (self.turn)();
         if let Some(silence) = self.alarm.look(true, self.alarm_after, self.clock.monotonic()) {
             self.desk.say(LogLevel::Error, format!("{}, though one is being sent", alarm::text(silence)));
+            self.desk.alarm();
         }
         self.desk.peek(|mail| match () {
             () if mail.leave => Turn::Leave,

@@ -60,6 +60,24 @@ fn the_children_of_a_running_sensor_have_nothing_left() {
     let mut sensor = world.start();
 
     let (capture, upload) = (sensor.child(Role::Capture), sensor.child(Role::Upload));
+    let views = sensor.child(Role::Views);
+    has_nothing_left(views, CAPTURE_USER, &[CAPTURE_USER.1]);
+    can_neither_open_sockets_nor_execute(views, &[libc::AF_INET, libc::AF_INET6]);
+    can_neither_open_sockets_nor_execute(views, &[libc::AF_UNIX, libc::AF_PACKET, libc::AF_NETLINK]);
+    for path in ["/etc/passwd", "/proc/self/status"] {
+        refused(views, libc::SYS_openat, &[Number(libc::AT_FDCWD.into()), Name(path), Number(0), Number(0)]);
+    }
+    // It has neither a packet socket nor a file of the spool.
+    let open_files: Vec<String> = fs::read_dir(format!("/proc/{views}/fd"))
+        .unwrap()
+        .filter_map(|entry| Some(fs::read_link(entry.ok()?.path()).ok()?.to_str()?.to_owned()))
+        .collect();
+    let of_spool = open_files.iter().find(|path| path.starts_with(world.path("spool").to_str().unwrap()));
+    assert_eq!(of_spool, None, "{open_files:?}");
+    let packet_sockets = fs::read_to_string(format!("/proc/{capture}/net/packet")).unwrap();
+    let inodes = packet_sockets.lines().skip(1).filter_map(|line| line.split_whitespace().last());
+    let inodes: Vec<String> = inodes.map(|inode| format!("socket:[{inode}]")).collect();
+    assert!(!inodes.is_empty() && !open_files.iter().any(|path| inodes.contains(path)), "{open_files:?}");
     has_nothing_left(capture, CAPTURE_USER, &[CAPTURE_USER.1]);
     has_nothing_left(upload, UPLOAD_USER, &[CAPTURE_USER.1, UPLOAD_USER.1]);
     let local = [libc::AF_UNIX, libc::AF_PACKET, libc::AF_NETLINK];
@@ -89,5 +107,7 @@ fn the_children_of_a_running_sensor_have_nothing_left() {
     super::wait_for("a file", super::SOON, || world.files("waiting").pop_first());
     drop(load);
     assert_eq!((sensor.child(Role::Capture), sensor.child(Role::Upload)), (capture, upload));
+    assert_eq!(sensor.child(Role::Views), views);
+    assert!(world.status(&["--json"]).stdout.starts_with(b"{"));
     sensor.leaves(Signal::SIGTERM);
 }

@@ -33,7 +33,7 @@ fn it_returns_when_it_is_ready_and_the_pid_file_is_held_until_it_ends() {
     let started = start(&world);
     assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
     let running = pid(&world);
-    assert_eq!(children(running).len(), 2);
+    assert_eq!(children(running).len(), 3);
     // A session of its own, and nothing of whoever started it.
     let stat = fs::read_to_string(format!("/proc/{running}/stat")).unwrap();
     let session = stat.rsplit_once(") ").unwrap().1.split(' ').nth(3).unwrap();

@@ -191,6 +191,7 @@ impl Trial<'_> {
                 sensor.says_after(skip, "captures from a0 again");
             }
             Role::Upload => self.kills.upload += 1,
+            Role::Views => {}
         }
     }
 

@@ -9,9 +9,11 @@ mod confined;
 mod daemon;
 mod disk;
 mod kill;
+mod monitoring;
 mod service;
 mod settings;
 mod upload;
+mod views;
 
 use crate::{namespace::Namespace, program::SENSOR, synthetic::Synthetic};
 use nix::{
@@ -113,12 +115,13 @@ impl World {
 
     /// Writes the configuration, with these settings over the usual ones.
     fn configure(&self, sets: &[(&str, &str)]) {
-        let spool = self.path("spool");
+        let (spool, status_socket) = (self.path("spool"), self.path("run/status.sock"));
         let mut settings = BTreeMap::from([
             ("interface", "a0"),
             ("DNSQR_RES_ADDRS", "192.0.2.53, 2001:db8:53::53"),
             ("DNSQR_QUERY_TIMEOUT", "5"),
             ("spooldir", spool.to_str().unwrap()),
+            ("status_socket", status_socket.to_str().unwrap()),
             ("user", CAPTURE_USER.0),
             ("upload_user", UPLOAD_USER.0),
             ("login", "nobody"),
@@ -404,6 +407,7 @@ impl Drop for Sensor {
 enum Role {
     Capture,
     Upload,
+    Views,
 }
 
 fn children(supervisor: i32) -> BTreeMap<i32, Role> {
@@ -415,7 +419,11 @@ fn children(supervisor: i32) -> BTreeMap<i32, Role> {
 /// What a child is, once it runs and as long as it does.
 fn role(pid: i32) -> Option<Role> {
     let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let roles = [(Role::Capture, "sie-dns-sensor: capture\0"), (Role::Upload, "sie-dns-sensor: upload\0")];
+    let roles = [
+        (Role::Capture, "sie-dns-sensor: capture\0"),
+        (Role::Upload, "sie-dns-sensor: upload\0"),
+        (Role::Views, "sie-dns-sensor: views\0"),
+    ];
     roles.iter().find(|(_, name)| command.starts_with(name.as_bytes())).map(|(role, _)| *role)
 }
 

@@ -69,7 +69,7 @@ fn the_service_manager_hears_of_readiness_reloads_interfaces_and_the_end() {
     let manager = Manager::new(&world);
     let mut sensor = manager.start(&world, Duration::from_secs(2));
     assert_eq!(manager.hears("READY=1\n"), "READY=1\nSTATUS=captures from a0\n");
-    assert_eq!(sensor.children().len(), 2);
+    assert_eq!(sensor.children().len(), 3);
     sensor.signal(Signal::SIGHUP);
     assert!(manager.hears("RELOADING=1\n").contains("MONOTONIC_USEC="));
     manager.hears("READY=1\n");

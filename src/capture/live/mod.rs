@@ -51,8 +51,8 @@ pub struct Live<S = Ring> {
     sources: Vec<Place<S>>,
     /// With several sources.
     holdback: Option<Holdback>,
-    /// What the kernel counted for sources that failed since.
-    gone: stats::Kernel,
+    /// What came from each, that failed or not.
+    links: Vec<stats::Link>,
 }
 
 /// A source's place in the list.
@@ -81,8 +81,9 @@ impl<S: Source> Live<S> {
     pub fn new(sources: Vec<S>, holdback_bytes: usize) -> Live<S> {
         let several = sources.len() > 1;
         let holdback = several.then(|| Holdback::new(sources.iter().map(S::link_type), holdback_bytes));
+        let links = vec![stats::Link::default(); sources.len()];
         let place = |source| Place { source: Some(source), failed: None };
-        Live { sources: sources.into_iter().map(place).collect(), holdback, gone: stats::Kernel::default() }
+        Live { sources: sources.into_iter().map(place).collect(), holdback, links }
     }
 
     /// The sources, in the order they were given; `None` for those that failed.
@@ -107,17 +108,23 @@ impl<S: Source> Live<S> {
         now: Timestamp,
         max: usize,
         mut each: impl FnMut(&Frame),
-        mut drop_source: impl FnMut(&mut stats::Kernel, S),
+        mut drop_source: impl FnMut(&mut stats::Link, S),
     ) -> Turn {
         let mut turn = Turn { frames: 0, failed: Vec::new() };
-        let Live { sources, holdback, gone } = self;
-        for (index, place) in sources.iter_mut().enumerate() {
+        let Live { sources, holdback, links } = self;
+        for (index, (place, link)) in sources.iter_mut().zip(links).enumerate() {
             let Some(source) = &mut place.source else { continue };
-            let mut left = 0;
-            let read = match holdback {
-                None => source.read(max, &mut each).inspect(|frames| left = *frames),
-                Some(holdback) => source.read(max, |frame| left += holdback.push(index, frame, &mut each)),
+            let (mut left, mut frames, mut bytes) = (0, 0, 0);
+            let count = |frame: &Frame| {
+                frames += 1;
+                bytes += u64::from(frame.wire_len);
             };
+            let read = match holdback {
+                None => counted(source, max, count, &mut each).inspect(|frames| left = *frames),
+                Some(holdback) => counted(source, max, count, |frame| left += holdback.push(index, frame, &mut each)),
+            };
+            link.packets += frames;
+            link.bytes += bytes;
             turn.frames += left;
             if let Some(holdback) = holdback {
                 holdback.read(index, !matches!(read, Ok(frames) if frames == max), now);
@@ -128,7 +135,7 @@ impl<S: Source> Live<S> {
             if let Some((_, error)) = place.failed.take_if(|(since, _)| now.is_beyond(LAST, *since)) {
                 turn.failed.push((index, error));
                 holdback.iter_mut().for_each(|holdback| holdback.end(index));
-                place.source.take().into_iter().for_each(|source| drop_source(gone, source));
+                place.source.take().into_iter().for_each(|source| drop_source(link, source));
             }
         }
         if let Some(holdback) = holdback {
@@ -158,19 +165,49 @@ impl Live {
     /// clock's time before the call.
     #[inline]
     pub fn read(&mut self, now: Timestamp, max: usize, each: impl FnMut(&Frame)) -> Turn {
-        self.read_with(now, max, each, |gone, mut ring| add(gone, &ring.statistics()))
+        self.read_with(now, max, each, |link, mut ring| add(link, &ring.statistics()))
     }
 
-    /// What the kernel counted since the last call.
-    pub fn statistics(&mut self) -> stats::Kernel {
-        let mut kernel = std::mem::take(&mut self.gone);
-        self.sources().flatten().for_each(|ring| add(&mut kernel, &ring.statistics()));
+    /// Asks the kernel for what it counted.
+    pub fn look(&mut self) {
+        for (place, link) in self.sources.iter_mut().zip(&mut self.links) {
+            place.source.iter_mut().for_each(|ring| add(link, &ring.statistics()));
+        }
+    }
+
+    /// What the kernel had counted for all of them when it was asked last.
+    pub fn kernel(&self) -> stats::Kernel {
+        let mut kernel = stats::Kernel::default();
+        for link in &self.links {
+            kernel.received += link.received;
+            kernel.dropped += link.dropped;
+            kernel.interface_dropped += link.interface_dropped;
+        }
         kernel
+    }
+
+    /// What came from each source.
+    pub fn links(&self) -> &[stats::Link] {
+        &self.links
     }
 }
 
-fn add(sum: &mut stats::Kernel, more: &stats::Kernel) {
-    sum.received += more.received;
-    sum.dropped += more.dropped;
-    sum.interface_dropped += more.interface_dropped;
+/// Reads, and counts what comes.
+#[inline]
+fn counted<S: Source>(
+    source: &mut S,
+    max: usize,
+    mut count: impl FnMut(&Frame),
+    mut each: impl FnMut(&Frame),
+) -> Result<usize, ReadError> {
+    source.read(max, |frame| {
+        count(frame);
+        each(frame);
+    })
+}
+
+fn add(link: &mut stats::Link, more: &stats::Kernel) {
+    link.received += more.received;
+    link.dropped += more.dropped;
+    link.interface_dropped += more.interface_dropped;
 }

@@ -58,7 +58,7 @@ fn restrict(role: &Role) -> Result<RulesetStatus, Box<dyn std::error::Error>> {
     let rules = Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))?
         .handle_access(match role {
-            Role::Capture { .. } => AccessNet::from_all(NEWEST),
+            Role::Capture { .. } | Role::Views => AccessNet::from_all(NEWEST),
             // DNS says where to connect.
             Role::Upload { .. } => AccessNet::BindTcp.into(),
         })?
@@ -66,6 +66,7 @@ fn restrict(role: &Role) -> Result<RulesetStatus, Box<dyn std::error::Error>> {
         .create()?;
     let write = make_bitflags!(AccessFs::{ReadFile | ReadDir | WriteFile | Truncate | MakeReg | RemoveFile});
     let rules = match role {
+        Role::Views => rules,
         Role::Capture { output, .. } => {
             let rules = allow(rules, output, write)?;
             INTERFACES.iter().try_fold(rules, |rules, path| allow_if_there(rules, Path::new(path)))?

@@ -50,6 +50,8 @@ pub enum Role<'p> {
         /// is not there, it is left out.
         target: Option<&'p Path>,
     },
+    /// Answers at sockets that were bound before. It opens no file and connects to nobody.
+    Views,
 }
 
 /// What holds from now on, for the log.

@@ -12,8 +12,7 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 
-/// Calls that are allowed whatever their arguments: on what is already open, on memory and time, and on files, where
-/// Landlock and the user's rights decide.
+/// Calls that are allowed whatever their arguments: on what is already open, on memory and time.
 const FREE: &[c_long] = &[
     // Waiting, and what is already open.
     libc::SYS_ppoll,
@@ -24,24 +23,6 @@ const FREE: &[c_long] = &[
     libc::SYS_lseek,
     libc::SYS_shutdown,
     libc::SYS_getsockname,
-    // Files.
-    libc::SYS_openat,
-    libc::SYS_newfstatat,
-    libc::SYS_fstat,
-    libc::SYS_statx,
-    libc::SYS_statfs,
-    libc::SYS_fstatfs,
-    libc::SYS_faccessat,
-    libc::SYS_faccessat2,
-    libc::SYS_renameat2,
-    libc::SYS_unlinkat,
-    libc::SYS_ftruncate,
-    libc::SYS_fallocate,
-    libc::SYS_fadvise64,
-    libc::SYS_fsync,
-    libc::SYS_fdatasync,
-    libc::SYS_flock,
-    libc::SYS_getdents64,
     // Memory: what could make it executable is in `conditional`.
     libc::SYS_munmap,
     libc::SYS_mremap,
@@ -93,8 +74,36 @@ const FREE: &[c_long] = &[
 
 /// The same by names that newer architectures never had.
 #[cfg(target_arch = "x86_64")]
-const OLDER: &[c_long] = &[
-    libc::SYS_poll,
+const OLDER: &[c_long] = &[libc::SYS_poll, libc::SYS_time, libc::SYS_getrlimit];
+#[cfg(target_arch = "aarch64")]
+const OLDER: &[c_long] = &[libc::SYS_getrlimit];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const OLDER: &[c_long] = &[];
+
+/// Calls on files, where Landlock and the user's rights decide.
+const FILES: &[c_long] = &[
+    libc::SYS_openat,
+    libc::SYS_newfstatat,
+    libc::SYS_fstat,
+    libc::SYS_statx,
+    libc::SYS_statfs,
+    libc::SYS_fstatfs,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_renameat2,
+    libc::SYS_unlinkat,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_fadvise64,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_flock,
+    libc::SYS_getdents64,
+];
+
+/// The same by names that newer architectures never had.
+#[cfg(target_arch = "x86_64")]
+const OLDER_FILES: &[c_long] = &[
     libc::SYS_open,
     libc::SYS_stat,
     libc::SYS_lstat,
@@ -103,13 +112,11 @@ const OLDER: &[c_long] = &[
     libc::SYS_renameat,
     libc::SYS_unlink,
     libc::SYS_getdents,
-    libc::SYS_time,
-    libc::SYS_getrlimit,
 ];
 #[cfg(target_arch = "aarch64")]
-const OLDER: &[c_long] = &[libc::SYS_renameat, libc::SYS_getrlimit];
+const OLDER_FILES: &[c_long] = &[libc::SYS_renameat];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-const OLDER: &[c_long] = &[];
+const OLDER_FILES: &[c_long] = &[];
 
 /// What only moving files between directories needs.
 #[cfg(target_arch = "x86_64")]
@@ -211,7 +218,16 @@ fn compile(
 fn allowed(role: &Role) -> Built<Calls> {
     let mut calls = conditional()?;
     calls.extend(FREE.iter().chain(OLDER).map(|call| (*call, Vec::new())));
+    if !matches!(role, Role::Views) {
+        calls.extend(FILES.iter().chain(OLDER_FILES).map(|call| (*call, Vec::new())));
+    }
     let devices = match role {
+        Role::Views => {
+            // One thread is enough for it.
+            [libc::SYS_clone, libc::SYS_clone3].iter().for_each(|call| drop(calls.remove(call)));
+            calls.insert(libc::SYS_accept4, Vec::new());
+            &[]
+        }
         Role::Capture { devices, .. } => {
             calls.insert(libc::SYS_getsockopt, any(1, &[libc::SOL_SOCKET.into(), libc::SOL_PACKET.into()])?);
             calls.insert(libc::SYS_setsockopt, filtering()?);

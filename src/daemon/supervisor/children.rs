@@ -2,9 +2,12 @@
 
 use super::{
     super::{
+        board::Board,
         channel::{Order, Report, Start},
         child::{Child, Role},
-        directories, network, upload, users,
+        counts, delivery, directories, network,
+        page::Layout,
+        upload, users, views,
     },
     Again, LEAVE, Supervisor,
 };
@@ -44,16 +47,21 @@ impl Supervisor {
         }
         if self.upload.is_none() && self.upload_start.not_before <= now {
             let start = self.start_order(Vec::new(), false);
-            self.upload = self.started(Child::start(Role::Upload, start, upload::SLOTS, now), Role::Upload);
+            self.upload =
+                self.started(Child::start(Role::Upload, start, delivery::layout(upload::SLOTS), now), Role::Upload);
+            if self.paused.upload.is_some() {
+                self.tell_upload();
+            }
         }
+        self.start_views(now);
         let up = network::interfaces();
         self.watch_interfaces(&up, now);
         if self.capture.is_none() && self.capture_start.not_before <= now {
             let names = self.interfaces.to_open(now, |name| up.is_up(name));
             if !names.is_empty() {
                 self.wants_successor = false;
-                let start = self.start_order(names, false);
-                self.capture = self.started(Child::start(Role::Capture, start, self.slots(), now), Role::Capture);
+                let (layout, start) = (self.layout(&names), self.start_order(names, false));
+                self.capture = self.started(Child::start(Role::Capture, start, layout, now), Role::Capture);
             }
             return;
         }
@@ -70,8 +78,9 @@ impl Supervisor {
             self.wants_successor = false;
             let names = self.interfaces.to_open(now, |name| up.is_up(name));
             // Where nothing is captured from any more, there is nothing to wait for.
+            let layout = self.layout(&names);
             let start = self.start_order(names, !self.interfaces.active().is_empty());
-            self.successor = self.started(Child::start(Role::Capture, start, self.slots(), now), Role::Capture);
+            self.successor = self.started(Child::start(Role::Capture, start, layout, now), Role::Capture);
         }
     }
 
@@ -94,9 +103,30 @@ impl Supervisor {
         Start { settings, interfaces, host: self.host.clone(), offset: self.seed, takes_over, since }
     }
 
-    /// A page has a slot for each capture thread and one for the writers.
-    pub(super) fn slots(&self) -> usize {
-        self.settings.capture_threads + 1
+    fn layout(&self, interfaces: &[String]) -> Layout {
+        counts::layout(self.settings.capture_threads, interfaces.len())
+    }
+
+    /// What is not listened at is said once; where nothing is, there is no views child.
+    pub(super) fn prepare_views(&mut self) {
+        self.listeners.failed.iter().for_each(|failed| self.log.warning(failed));
+        if self.listeners.status.is_some() || self.listeners.metrics.is_some() {
+            match Board::new() {
+                Ok(board) => self.board = Some(board),
+                Err(error) => self.log.error(&format!("cannot make the board; there is no status: {error}")),
+            }
+        }
+    }
+
+    fn start_views(&mut self, now: Duration) {
+        let Some(board) = self.board.as_ref().filter(|_| self.views.is_none()) else { return };
+        if self.views_start.not_before > now {
+            return;
+        }
+        let start = self.start_order(Vec::new(), false);
+        let passed = self.listeners.to_pass(board);
+        let child = passed.and_then(|passed| Child::start_with(Role::Views, start, views::LAYOUT, Some(passed), now));
+        self.views = self.started(child, Role::Views);
     }
 
     pub(super) fn started(&mut self, child: std::io::Result<Child>, role: Role) -> Option<Child> {
@@ -117,6 +147,7 @@ impl Supervisor {
     pub(super) fn again(&mut self, role: Role) -> &mut Again {
         match role {
             Role::Upload => &mut self.upload_start,
+            Role::Views => &mut self.views_start,
             Role::Capture if self.capture.is_some() => &mut self.successor_start,
             Role::Capture => &mut self.capture_start,
         }
@@ -127,6 +158,9 @@ impl Supervisor {
         let reports = |child: &mut Option<Child>| child.as_mut().map(Child::reports).unwrap_or_default();
         for report in reports(&mut self.upload) {
             self.heed(report, Role::Upload, false);
+        }
+        for report in reports(&mut self.views) {
+            self.heed(report, Role::Views, false);
         }
         for report in reports(&mut self.capture) {
             self.heed(report, Role::Capture, false);
@@ -166,12 +200,16 @@ impl Supervisor {
                 self.upload.iter_mut().for_each(|child| child.is_ready = true);
                 self.look_for_files();
             }
+            Report::Ready(..) if role == Role::Views => {
+                self.views.iter_mut().for_each(|child| child.is_ready = true);
+            }
             Report::Ready(since, opened) => self.captures(since, &opened, is_successor),
             Report::DirectoryGone => self.make_spool_anew(),
             Report::Outdated => self.replace_upload(),
             Report::Hopeless(message, is_settings) => {
                 self.log.error(&message);
-                if !self.is_ready {
+                // Without its views the sensor does its work all the same.
+                if !self.is_ready && role != Role::Views {
                     self.stop(ExitCode::from(if is_settings { SETTINGS } else { FAILED }));
                 }
             }

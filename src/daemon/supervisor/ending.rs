@@ -7,6 +7,7 @@ use super::{
         notify,
     },
     LEAVE, Supervisor,
+    account::Account,
 };
 use crate::stats::Ledger;
 use std::process::{ExitCode, ExitStatus};
@@ -15,6 +16,9 @@ impl Supervisor {
     /// Takes leave of children that have ended.
     pub(super) fn reap(&mut self) {
         if let Some((child, status)) = ended(&mut self.upload) {
+            self.child_ended(child, status);
+        }
+        if let Some((child, status)) = ended(&mut self.views) {
             self.child_ended(child, status);
         }
         if let Some((child, status)) = ended(&mut self.successor) {
@@ -52,29 +56,27 @@ impl Supervisor {
             reports.into_iter().for_each(|report| self.heed_last(report));
         }
         let (name, pid) = (child.role().name(), child.pid());
-        let mut ledger = child.ledger();
+        let was_killed = !status.success();
+        let mut account = Account::default();
+        account.add(&child);
+        account.ended(was_killed && child.role() == Role::Capture);
+        let (transactions, queries) = (account.ledger.output.lost_transactions, account.ledger.queries.lost);
+        self.past.merge(account);
         if status.success() && (child.is_leaving() || self.stops.is_some()) {
-            self.past.add(&ledger);
             return self.log.debug(&format!("the {name} process, {pid}, has left"));
         }
         let ending = child::ending(status);
-        let was_killed = !status.success();
         let mut lost = String::new();
-        if was_killed && child.role() == Role::Capture {
-            ledger.killed();
-            let (transactions, queries) = (ledger.output.lost_transactions, ledger.queries.lost);
-            if transactions + queries > 0 {
-                lost =
-                    format!("; lost with it: {transactions} transactions not in a file yet, {queries} queries waiting");
-            }
+        if transactions + queries > 0 {
+            lost = format!("; lost with it: {transactions} transactions not in a file yet, {queries} queries waiting");
         }
-        self.past.add(&ledger);
         if !child.is_ready && self.stops.is_some() {
             return self.log.debug(&format!("the {name} process, {pid}, ended: {ending}")); // it has said why
         }
         if child.is_leaving() || self.stops.is_some() {
             return self.log.error(&format!("the {name} process, {pid}, did not leave in order: {ending}{lost}"));
         }
+        self.restarts += 1;
         let wait = self.again(child.role()).died(now, child.age(now));
         let when = if wait.is_zero() { "at once".to_owned() } else { format!("in {} s", wait.as_secs()) };
         self.log.error(&format!("the {name} process, {pid}, ended: {ending}{lost}; a new one starts {when}"));
@@ -97,28 +99,27 @@ impl Supervisor {
         }
     }
 
-    /// Whether all children are gone. When only the upload child is left it is told to leave too.
+    /// Whether all children are gone. When only the upload and views children are left they are told to leave too.
     pub(super) fn is_alone(&mut self) -> bool {
         let now = self.now();
         if self.capture.is_some() || self.successor.is_some() || !self.leaving.is_empty() {
             return false;
         }
-        match &mut self.upload {
-            None => true,
-            Some(upload) => {
-                if !upload.is_leaving() {
-                    upload.channel().send(&Order::Look);
-                    upload.leave(Order::Leave(None), now, LEAVE);
-                }
-                false
-            }
+        if let Some(upload) = self.upload.as_mut().filter(|upload| !upload.is_leaving()) {
+            upload.channel().send(&Order::Look);
+            upload.leave(Order::Leave(None), now, LEAVE);
         }
+        if let Some(views) = self.views.as_mut().filter(|views| !views.is_leaving()) {
+            views.leave(Order::Leave(None), now, LEAVE);
+        }
+        self.upload.is_none() && self.views.is_none()
     }
 
     /// Kills what hangs.
     pub(super) fn kill_what_hangs(&mut self) {
         let now = self.now();
-        let all = self.capture.iter_mut().chain(&mut self.successor).chain(&mut self.upload).chain(&mut self.leaving);
+        let all = self.capture.iter_mut().chain(&mut self.successor).chain(&mut self.upload).chain(&mut self.views);
+        let all = all.chain(&mut self.leaving);
         for child in all.filter_map(|child| child.hangs(now).then_some(child)) {
             let line = format!("the {} process, {}, hangs: it is killed", child.role().name(), child.pid());
             self.log.error(&line);
@@ -130,12 +131,7 @@ impl Supervisor {
 
     /// What all processes have counted since the start.
     pub(super) fn ledger(&self) -> Ledger {
-        let mut ledger = self.past.clone();
-        for child in self.capture.iter().chain(&self.successor).chain(&self.leaving) {
-            ledger.add(&child.ledger());
-        }
-        ledger.gaps = self.interfaces.gaps(self.now());
-        ledger
+        self.account().ledger
     }
 
     /// The last words.

@@ -3,18 +3,25 @@
 //! One loop. Every turn it starts what is to be started, sleeps, hears what children and signals say, and takes leave of
 //! children that have ended.
 
+mod account;
 mod children;
 mod ending;
+mod health;
+mod pausing;
 mod reload;
+mod state;
 
 use super::{
-    SystemClock, backoff::Backoff, child::Child, interfaces::Interfaces, log::Log, signals::Signals, timeline::Timeline,
+    SystemClock, backoff::Backoff, board::Board, child::Child, interfaces::Interfaces, listen::Listeners, log::Log,
+    orphans, paused::Paused, signals::Signals, timeline::Timeline,
 };
 use crate::{
     config::Settings,
     stats::Ledger,
     time::{Clock, Timestamp},
 };
+use account::Account;
+use health::Health;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::{os::fd::AsFd, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -43,15 +50,28 @@ pub struct Supervisor {
     /// Those that were told to leave.
     leaving: Vec<Child>,
     upload: Option<Child>,
+    views: Option<Child>,
     capture_start: Again,
     successor_start: Again,
     upload_start: Again,
+    views_start: Again,
+    /// Where the views child is asked, and where it reads.
+    listeners: Listeners,
+    board: Option<Board>,
     /// A successor is wanted although no interface is back.
     wants_successor: bool,
     /// The spool's directories are gone and could not be made; when to try again.
     next_spool: Option<Duration>,
     /// What children that are gone counted.
-    past: Ledger,
+    past: Account,
+    health: Health,
+    /// What somebody has paused; when to look again.
+    paused: Paused,
+    next_pause: Duration,
+    /// Children that ended and were not to.
+    restarts: u64,
+    began: Duration,
+    next_show: Duration,
     is_ready: bool,
     stops: Option<ExitCode>,
     next_account: Duration,
@@ -93,6 +113,7 @@ impl Supervisor {
         host: String,
         log: Log,
         signals: Signals,
+        listeners: Listeners,
         on_ready: Option<Box<dyn FnOnce()>>,
     ) -> Supervisor {
         let clock = SystemClock::new();
@@ -113,12 +134,22 @@ impl Supervisor {
             cut: None,
             leaving: Vec::new(),
             upload: None,
+            views: None,
             capture_start: Again::default(),
             successor_start: Again::default(),
             upload_start: Again::default(),
+            views_start: Again::default(),
+            listeners,
+            board: None,
             wants_successor: false,
             next_spool: None,
-            past: Ledger::default(),
+            past: Account::default(),
+            health: Health::default(),
+            paused: Paused::default(),
+            next_pause: Duration::ZERO,
+            restarts: 0,
+            began: clock.monotonic(),
+            next_show: Duration::ZERO,
             is_ready: false,
             stops: None,
             accounted: Ledger::default(),
@@ -132,13 +163,16 @@ impl Supervisor {
     /// Runs until it is told to leave, or cannot begin.
     pub fn run(mut self) -> ExitCode {
         self.miss_interfaces();
+        self.prepare_views();
         loop {
+            self.heed_pauses();
             self.start_children();
             self.wait();
             self.listen();
             // Signals first: what is told to all processes at once is no reason to start children anew.
             self.obey_signals();
             self.reap();
+            orphans::reap(&self.children().map(Child::pid).collect::<Vec<_>>());
             self.look_after();
             if let Some(code) = self.stops
                 && self.is_alone()
@@ -153,11 +187,15 @@ impl Supervisor {
         self.clock.monotonic()
     }
 
+    /// All that have not ended, as far as it knows.
+    fn children(&self) -> impl Iterator<Item = &Child> {
+        self.capture.iter().chain(&self.successor).chain(&self.upload).chain(&self.views).chain(&self.leaving)
+    }
+
     /// Sleeps until something is to be done, a tick at most.
     fn wait(&mut self) {
         let mut descriptors = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        let all = self.capture.iter().chain(&self.successor).chain(&self.upload).chain(&self.leaving);
-        descriptors.extend(all.filter_map(Child::to_poll));
+        descriptors.extend(self.children().filter_map(Child::to_poll));
         let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
         // An interruption is a signal, which is looked for next; and whatever else is wrong, the loop goes on.
         let _ = poll(&mut descriptors, timeout);

@@ -100,6 +100,7 @@ impl Supervisor {
         }
         self.kill_what_hangs();
         self.tell_readiness();
+        self.show_state();
         if now >= self.next_account {
             self.next_account = now + ACCOUNT;
             let ledger = self.ledger();
@@ -146,6 +147,9 @@ impl Supervisor {
 
     fn describe(&self) -> String {
         let (active, missing) = (self.interfaces.active().join(", "), self.interfaces.missing().join(", "));
+        if self.paused.capture.is_some() {
+            return "capture is paused".to_owned();
+        }
         match (active.is_empty(), missing.is_empty()) {
             (false, true) => format!("captures from {active}"),
             (false, false) => format!("captures from {active}; waits for {missing}"),

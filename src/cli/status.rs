@@ -1,0 +1,157 @@
+//! `sie-dns-sensor status`: how the sensor that runs is doing.
+
+mod table;
+
+use crate::{
+    config,
+    daemon::{SystemClock, views},
+    escape::{Escaped, escaped},
+    time::Clock,
+};
+use clap::Args;
+use serde_json::Value;
+use std::{
+    fmt::{self, Display, Formatter},
+    io::{self, ErrorKind, Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+/// Exit code: not all is well.
+const DEGRADED: u8 = 1;
+/// Exit code: no sensor runs.
+const NOT_RUNNING: u8 = 2;
+/// Exit code: there is no telling.
+const UNKNOWN: u8 = 3;
+/// Exit code: settings (EX_CONFIG of sysexits.h).
+const SETTINGS: u8 = 78;
+
+/// How long the sensor has for its answer. It takes a moment.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest answer that is read: many times what one with as many interfaces has as are shown.
+const ANSWER_MAX: u64 = 4 << 20;
+
+/// What was typed.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Exit codes: 0 all is well, 1 degraded (the reasons are listed), 2 no sensor is running, 3 cannot tell"
+)]
+pub struct StatusArgs {
+    /// Read settings from this file, not from /etc/default/sie-dns-sensor
+    #[arg(short, long, value_name = "FILE", default_value_os_t = config::default_path().to_owned())]
+    config: PathBuf,
+    /// Set a setting, over what the configuration file says
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// One JSON object
+    #[arg(long, conflicts_with = "openmetrics")]
+    json: bool,
+    /// OpenMetrics text, as at metrics_listen: for node_exporter's textfile collector. The exit code is 0 when there is some
+    #[arg(long)]
+    openmetrics: bool,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &StatusArgs) -> ExitCode {
+    let code = match show(args) {
+        Ok(code) => code,
+        Err(Failure { code, text }) => {
+            eprintln!("sie-dns-sensor status: {text}");
+            code
+        }
+    };
+    ExitCode::from(code)
+}
+
+/// Why nothing can be shown.
+struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    fn unknown(text: impl Display) -> Failure {
+        Failure { code: UNKNOWN, text: text.to_string() }
+    }
+}
+
+fn show(args: &StatusArgs) -> Result<u8, Failure> {
+    let loaded = config::load(Some(&args.config), &args.set);
+    let (settings, _) = loaded.map_err(|problems| Failure { code: SETTINGS, text: problems.to_string() })?;
+    let path = &settings.status_socket;
+    let request = if args.openmetrics { views::OPENMETRICS } else { views::STATUS };
+    let answer = ask(path, request).map_err(|error| failure(path, &error))?;
+    if let Some(refused) = answer.strip_prefix(views::REFUSED) {
+        return Err(Failure::unknown(format!("the sensor says: {}", Escaped(refused.trim_end()))));
+    }
+    let mut output = io::stdout().lock();
+    if args.openmetrics {
+        return printed(output.write_all(answer.as_bytes()), 0);
+    }
+    let document: Value =
+        serde_json::from_str(&answer).map_err(|_| Failure::unknown("the sensor's answer is not whole"))?;
+    let code = if document["state"] == "healthy" { 0 } else { DEGRADED };
+    let shown = match args.json {
+        true => output.write_all(answer.as_bytes()),
+        false => table::write(&document, SystemClock::new().wall().seconds(), &mut output),
+    };
+    printed(shown.and_then(|()| output.flush()), code)
+}
+
+/// A reader who has seen enough is no failure.
+fn printed(shown: io::Result<()>, code: u8) -> Result<u8, Failure> {
+    match shown {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::unknown(format!("cannot write: {error}"))),
+        _ => Ok(code),
+    }
+}
+
+fn ask(path: &Path, request: &str) -> io::Result<String> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    // Who is turned away may have been told so before it says anything.
+    let asked = writeln!(stream, "{request}");
+    let mut answer = String::new();
+    let read = stream.take(ANSWER_MAX).read_to_string(&mut answer);
+    match (asked, read) {
+        (Err(error), _) if answer.is_empty() => Err(error),
+        (_, Err(error)) if answer.is_empty() => Err(error),
+        _ if answer.is_empty() => Err(ErrorKind::UnexpectedEof.into()),
+        _ => Ok(answer),
+    }
+}
+
+fn failure(path: &Path, error: &io::Error) -> Failure {
+    let place = escaped(path);
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            let text = format!("no sensor is running: nobody listens at {place} ({error})");
+            Failure { code: NOT_RUNNING, text }
+        }
+        ErrorKind::PermissionDenied => Failure::unknown(format!(
+            "no permission to ask at {place}; ask as root, or as a member of the sensor's group (usermod -aG sie-dns-sensor USER)"
+        )),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            Failure::unknown(format!("no answer at {place} within {} s", PATIENCE.as_secs()))
+        }
+        _ => Failure::unknown(format!("cannot ask at {place}: {error}")),
+    }
+}
+
+/// A duration for people: its two largest units.
+struct Span(u64);
+
+impl Display for Span {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Span(seconds) = *self;
+        match seconds {
+            0..120 => write!(f, "{seconds} s"),
+            120..7200 => write!(f, "{} min {} s", seconds / 60, seconds % 60),
+            7200..172_800 => write!(f, "{} h {} min", seconds / 3600, seconds / 60 % 60),
+            _ => write!(f, "{} days {} h", seconds / 86_400, seconds / 3600 % 24),
+        }
+    }
+}

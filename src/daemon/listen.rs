@@ -1,0 +1,227 @@
+//! The sockets at which the views child is asked. The supervisor binds them, before it gives up the right to.
+
+use super::{
+    board::{self, Board},
+    post::Post,
+};
+use crate::{
+    config::{MetricsListen, Settings},
+    escape::escaped,
+};
+use nix::{
+    sys::stat::{Mode, umask},
+    unistd::Gid,
+};
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    net::TcpListener,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{DirBuilderExt, FileTypeExt, MetadataExt, lchown},
+            net::{UnixListener, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+/// What the views child has from the supervisor.
+pub struct Inherited {
+    /// Where the document is.
+    pub board: board::Reader,
+    /// `status_socket`.
+    pub status: Option<OwnedFd>,
+    /// `metrics_listen`.
+    pub metrics: Option<OwnedFd>,
+}
+
+impl Inherited {
+    /// In the child: what was passed over descriptor 0, before everything else.
+    pub fn take() -> io::Result<Inherited> {
+        let (which, descriptors) = Post::passed()?;
+        let mut descriptors = descriptors.into_iter();
+        let missing =
+            || io::Error::other("no supervisor tells this process what to do; start it with: sie-dns-sensor run");
+        let board = board::Reader::new(descriptors.next().ok_or_else(missing)?)?;
+        let mut next = |bit| if which & bit > 0 { descriptors.next() } else { None };
+        Ok(Inherited { board, status: next(STATUS), metrics: next(METRICS) })
+    }
+}
+
+/// Bits of the byte that goes with the descriptors.
+const STATUS: u8 = 1;
+const METRICS: u8 = 2;
+
+/// What a socket's file forbids: all to others, executing to everybody.
+const UMASK: Mode = Mode::from_bits_truncate(0o117);
+/// Of the directory that is made for it.
+const DIRECTORY: u32 = 0o755;
+
+/// Sockets that somebody listens at. Their files go when this does.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// `status_socket`.
+    pub status: Option<OwnedFd>,
+    /// `metrics_listen`.
+    pub metrics: Option<OwnedFd>,
+    /// What is not listened at, and why.
+    pub failed: Vec<String>,
+    files: Vec<SocketFile>,
+}
+
+impl Listeners {
+    /// Binds what the settings name. The group may ask for the status; that of a sensor that is not root's is its own.
+    pub fn bind(settings: &Settings, group: Gid) -> Listeners {
+        let mut listeners = Listeners::default();
+        let path = &settings.status_socket;
+        let bound = listeners.unix(path, group);
+        listeners.status = listeners.judge("status", &escaped(path), bound);
+        match &settings.metrics_listen {
+            None => {}
+            Some(MetricsListen::Tcp(address)) => {
+                let bound = TcpListener::bind(address).and_then(|listener| {
+                    listener.set_nonblocking(true)?;
+                    Ok(listener.into())
+                });
+                listeners.metrics = listeners.judge("metrics", &address.to_string(), bound);
+            }
+            Some(MetricsListen::Unix(path)) => {
+                let bound = listeners.unix(path, group);
+                listeners.metrics = listeners.judge("metrics", &escaped(path), bound);
+            }
+        }
+        listeners
+    }
+
+    /// What to pass to a child, and which of it there is.
+    pub fn to_pass(&self, board: &Board) -> io::Result<(u8, Vec<OwnedFd>)> {
+        let (mut which, mut descriptors) = (0, vec![board.descriptor()?]);
+        for (bit, socket) in [(STATUS, &self.status), (METRICS, &self.metrics)] {
+            if let Some(socket) = socket {
+                which |= bit;
+                descriptors.push(socket.try_clone()?);
+            }
+        }
+        Ok((which, descriptors))
+    }
+
+    fn judge(&mut self, what: &str, place: &str, bound: io::Result<OwnedFd>) -> Option<OwnedFd> {
+        bound.map_err(|error| self.failed.push(format!("no {what} at {place}: {error}"))).ok()
+    }
+
+    fn unix(&mut self, path: &Path, group: Gid) -> io::Result<OwnedFd> {
+        if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
+            DirBuilder::new().mode(DIRECTORY).create(directory)?;
+        }
+        make_room(path)?;
+        let before = umask(UMASK);
+        let bound = UnixListener::bind(path);
+        umask(before);
+        let listener = bound?;
+        listener.set_nonblocking(true)?;
+        self.files.push(SocketFile::new(path)?);
+        if fs::symlink_metadata(path)?.gid() != group.as_raw() {
+            lchown(path, None, Some(group.as_raw()))?;
+        }
+        Ok(listener.into())
+    }
+}
+
+/// Removes a socket that a killed sensor left behind. Anything else stays.
+fn make_room(path: &Path) -> io::Result<()> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::other("there is something else of that name"));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        _ => Err(io::Error::other("another sensor is asked there; give this one a status_socket of its own")),
+    }
+}
+
+/// A socket's file, by what it was when it was made.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    is: (u64, u64),
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<SocketFile> {
+        Ok(SocketFile { path: path.to_owned(), is: identity(path)? })
+    }
+}
+
+/// Device and inode of what is at a path.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|now| now == self.is) {
+            let _ = fs::remove_file(&self.path); // the next start finds nobody there, and removes it
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::part::tests::Scratch;
+    use nix::unistd::getegid;
+
+    fn bind(path: &Path) -> Listeners {
+        Listeners::bind(&Settings { status_socket: path.to_owned(), ..Settings::default() }, getegid())
+    }
+
+    #[test]
+    fn a_socket_is_for_the_group_and_goes() {
+        let scratch = Scratch::new();
+        let path = scratch.0.join("run/status.sock");
+        let listeners = bind(&path);
+        assert_eq!(listeners.failed, [""; 0]);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o660);
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o7777, 0o755);
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(listeners);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_left_over_is_replaced() {
+        let scratch = Scratch::new();
+        let path = scratch.0.join("status.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        let first = bind(&path);
+        assert_eq!(first.failed, [""; 0]);
+        let second = bind(&path);
+        assert!(second.status.is_none() && second.failed[0].contains("another sensor is asked there"), "{second:?}");
+        drop(second);
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(first);
+        fs::write(&path, "a file").unwrap();
+        assert!(bind(&path).failed[0].contains("something else of that name"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a file");
+    }
+
+    #[test]
+    fn metrics_are_where_they_are_set() {
+        let scratch = Scratch::new();
+        let of = |metrics: MetricsListen| {
+            let settings = Settings {
+                status_socket: scratch.0.join("status.sock"),
+                metrics_listen: Some(metrics),
+                ..Settings::default()
+            };
+            Listeners::bind(&settings, getegid())
+        };
+        assert!(of(MetricsListen::Tcp("127.0.0.1:0".parse().unwrap())).metrics.is_some());
+        assert!(of(MetricsListen::Unix(scratch.0.join("metrics.sock"))).metrics.is_some());
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let failed = of(MetricsListen::Tcp(taken.local_addr().unwrap()));
+        assert!(failed.metrics.is_none() && failed.status.is_some(), "{failed:?}");
+    }
+}

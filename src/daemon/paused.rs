@@ -1,0 +1,175 @@
+//! What somebody has paused, and until when: a file in the spool directory, so that a restart changes nothing about it.
+
+use crate::time::Timestamp;
+use clap::ValueEnum;
+use std::{
+    fmt::Write as _,
+    fs::{self, OpenOptions},
+    io::{self, ErrorKind, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+/// Its name.
+const NAME: &str = ".paused";
+/// While it is written.
+const PART: &str = ".paused.part";
+/// Longer ones are somebody else's.
+const LENGTH_MAX: u64 = 4096;
+
+/// What can be paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Packets are not captured: the interfaces are closed
+    Capture,
+    /// Files are not sent: they wait
+    Upload,
+}
+
+impl Part {
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Capture => "capture",
+            Part::Upload => "upload",
+        }
+    }
+}
+
+/// Until when something is paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// It is resumed.
+    Resumed,
+    /// Then.
+    Time(Timestamp),
+}
+
+/// What is paused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Paused {
+    /// Capture.
+    pub capture: Option<Until>,
+    /// Upload.
+    pub upload: Option<Until>,
+}
+
+impl Paused {
+    /// What the file in this directory says; nothing is paused if there is none.
+    pub fn read(directory: &Path) -> io::Result<Paused> {
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = match OpenOptions::new().read(true).custom_flags(flags).open(directory.join(NAME)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Paused::default()),
+            Err(error) => return Err(error),
+        };
+        if !file.metadata()?.is_file() {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        let mut text = String::new();
+        file.take(LENGTH_MAX).read_to_string(&mut text)?;
+        Ok(Paused::parse(&text))
+    }
+
+    /// Writes the file, or removes it.
+    pub fn write(&self, directory: &Path) -> io::Result<()> {
+        let (path, part) = (directory.join(NAME), directory.join(PART));
+        if *self == Paused::default() {
+            return fs::remove_file(path).or_else(|error| match error.kind() {
+                ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            });
+        }
+        let _ = fs::remove_file(&part); // of a command that was killed
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&part)?;
+        let written = file.write_all(self.text().as_bytes()).and_then(|()| file.sync_all());
+        written.and_then(|()| fs::rename(&part, path)).inspect_err(|_| drop(fs::remove_file(&part)))
+    }
+
+    /// Changes one part.
+    pub fn set(&mut self, part: Part, until: Option<Until>) {
+        match part {
+            Part::Capture => self.capture = until,
+            Part::Upload => self.upload = until,
+        }
+    }
+
+    /// Without what is over.
+    pub fn at(self, now: Timestamp) -> Paused {
+        let lasts = |until: &Until| match until {
+            Until::Resumed => true,
+            Until::Time(time) => *time > now,
+        };
+        Paused { capture: self.capture.filter(lasts), upload: self.upload.filter(lasts) }
+    }
+
+    /// A line for each part that is paused: its name, and the second of its end.
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for (part, until) in [(Part::Capture, self.capture), (Part::Upload, self.upload)] {
+            let _ = match until {
+                None => Ok(()),
+                Some(Until::Resumed) => writeln!(text, "{}", part.name()),
+                Some(Until::Time(time)) => writeln!(text, "{} {}", part.name(), time.seconds()),
+            };
+        }
+        text
+    }
+
+    /// Lines that are none are left out: what cannot be understood pauses nothing.
+    fn parse(text: &str) -> Paused {
+        let mut paused = Paused::default();
+        for line in text.lines() {
+            let (name, until) = match line.split_once(' ') {
+                None => (line, Some(Until::Resumed)),
+                Some((name, time)) => (name, time.parse().ok().map(|time| Until::Time(Timestamp::new(time, 0)))),
+            };
+            if let Ok(part) = Part::from_str(name, false) {
+                paused.set(part, until);
+            }
+        }
+        paused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::part::tests::Scratch;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_leaves_no_file() {
+        let scratch = Scratch::new();
+        assert_eq!(Paused::read(&scratch.0).unwrap(), Paused::default());
+        let until = Some(Until::Time(Timestamp::new(1_700_000_000, 0)));
+        for paused in [
+            Paused { capture: until, upload: Some(Until::Resumed) },
+            Paused { capture: None, upload: until },
+            Paused { capture: Some(Until::Resumed), upload: None },
+        ] {
+            paused.write(&scratch.0).unwrap();
+            assert_eq!(Paused::read(&scratch.0).unwrap(), paused);
+            assert_eq!(scratch.names(), [NAME]);
+        }
+        Paused::default().write(&scratch.0).unwrap();
+        Paused::default().write(&scratch.0).unwrap();
+        assert!(scratch.names().is_empty());
+    }
+
+    #[test]
+    fn a_pause_with_an_end_ends_then() {
+        let end = Timestamp::new(1_700_000_000, 0);
+        let paused = Paused { capture: Some(Until::Time(end)), upload: Some(Until::Resumed) };
+        assert_eq!(paused.at(Timestamp::new(1_699_999_999, 0)), paused);
+        assert_eq!(paused.at(end), Paused { capture: None, ..paused });
+    }
+
+    #[test]
+    fn nonsense_and_links_pause_nothing() {
+        assert_eq!(Paused::parse("capture soon\nupload x\nthings\n\n capture\n\u{0}"), Paused::default());
+        let scratch = Scratch::new();
+        symlink("/etc/passwd", scratch.0.join(NAME)).unwrap();
+        assert!(Paused::read(&scratch.0).is_err());
+    }
+}

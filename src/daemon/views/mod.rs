@@ -1,0 +1,135 @@
+//! The views child: says how things stand to whoever asks at its sockets. All it knows is the supervisor's document; it can
+//! open nothing, connect to nobody, and change nothing.
+
+mod clients;
+mod history;
+mod http;
+mod openmetrics;
+
+pub use history::SPANS;
+
+use super::{
+    SystemClock,
+    board::Reader,
+    channel::{Order, Report, Start},
+    listen::Inherited,
+    page::{Layout, Page, Slot},
+    post::Post,
+    privileges,
+    sandbox::{self, Role},
+    users,
+};
+use crate::{config::Settings, time::Clock};
+use clients::{Clients, Kind};
+use history::History;
+use serde_json::Value;
+use std::time::Duration;
+
+/// Of the document; another one means that keys have changed their meaning.
+pub const VERSION: u64 = 1;
+/// What a client says to be told the document as one line of JSON.
+pub const STATUS: &str = "status 1";
+/// What it says for OpenMetrics text.
+pub const OPENMETRICS: &str = "openmetrics 1";
+/// What an answer begins with that is none.
+pub const REFUSED: &str = "error: ";
+
+/// It looks for a new document so often.
+const LOOK: Duration = Duration::from_millis(250);
+/// One slot, to show that it turns.
+pub const LAYOUT: Layout = Layout { slots: 1, words: 0 };
+
+/// The process. Its channel is descriptor 0.
+pub fn run(mut post: Post, start: &Start, inherited: Inherited) -> bool {
+    match begin(&mut post, start) {
+        Ok(slot) => {
+            attend(post, inherited, &slot);
+            true
+        }
+        Err((message, is_settings)) => {
+            post.send(&Report::Hopeless(message, is_settings));
+            post.close();
+            false
+        }
+    }
+}
+
+fn begin(post: &mut Post, start: &Start) -> Result<Slot, (String, bool)> {
+    let slot = Page::of_this_process(LAYOUT).ok().and_then(|page| page.slot(0));
+    let slot = slot.ok_or_else(|| ("cannot map the page of counters".to_owned(), false))?;
+    let settings = Settings::from_text(&start.settings).map_err(|problems| (problems.to_string(), false))?;
+    let user = users::of_capture(&settings).map_err(|error| (error.to_string(), true))?;
+    privileges::drop_to(&user).map_err(|error| (error.to_string(), false))?;
+    let entered = sandbox::enter(&Role::Views).map_err(|error| (error.to_string(), false))?;
+    post.confined("views", &entered);
+    Ok(slot)
+}
+
+fn attend(mut post: Post, inherited: Inherited, slot: &Slot) {
+    let clock = SystemClock::new();
+    let Inherited { board, status, metrics } = inherited;
+    let mut clients = Clients::default();
+    clients.listen(status, Kind::Status);
+    clients.listen(metrics, Kind::Metrics);
+    let mut answers = Answers::new(board);
+    post.send(&Report::Ready(clock.wall(), Vec::new()));
+    while !post.is_to_leave() {
+        clients.wait(&mut post, LOOK);
+        slot.turn();
+        // Settings are none of its business; those that are take effect at the next start.
+        if post.orders().iter().any(|order| matches!(order, Order::Leave(_))) {
+            break;
+        }
+        answers.look();
+        clients.serve(&mut answers, clock.monotonic());
+    }
+    post.close();
+}
+
+/// What is said, made once for each document.
+struct Answers {
+    board: Reader,
+    version: u64,
+    history: History,
+    document: Value,
+    status: Option<String>,
+    metrics: Option<String>,
+}
+
+impl Answers {
+    fn new(board: Reader) -> Answers {
+        let (history, document) = (History::default(), Value::Null);
+        Answers { board, version: 0, history, document, status: None, metrics: None }
+    }
+
+    /// Takes the next document, if there is one.
+    fn look(&mut self) {
+        let version = self.board.version();
+        if version == self.version {
+            return;
+        }
+        let Ok(mut document) = serde_json::from_str::<Value>(&self.board.text()) else { return };
+        self.version = version;
+        self.history.rate(&mut document);
+        (self.document, self.status, self.metrics) = (document, None, None);
+    }
+
+    /// One line of JSON.
+    fn status(&mut self) -> &str {
+        self.status.get_or_insert_with(|| format!("{}\n", self.document))
+    }
+
+    fn metrics(&mut self) -> &str {
+        self.metrics.get_or_insert_with(|| openmetrics::text(&self.document))
+    }
+
+    /// To a client of the status socket.
+    fn to(&mut self, request: &str) -> String {
+        match request.trim() {
+            _ if self.document.is_null() => format!("{REFUSED}nothing is known yet\n"),
+            STATUS => self.status().to_owned(),
+            OPENMETRICS => self.metrics().to_owned(),
+            _ => format!("{REFUSED}say \"{STATUS}\" or \"{OPENMETRICS}\"\n"),
+        }
+    }
+}
