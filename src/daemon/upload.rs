@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     config::{LogLevel, Settings, SubmitServer},
+    spool::sort::Stock,
     time::Clock,
     upload::{Done, Service},
 };
@@ -183,18 +184,25 @@ impl Upload {
                 self.service.look(|| sorting.turn(), move || sending.turn());
                 self.report(&mut post);
             }
-            self.show();
+            let sorting = self.slots[0].clone();
+            let goes_on = || {
+                sorting.turn();
+                !post.is_to_leave()
+            };
+            let stocks = self.service.stocks(goes_on);
+            self.show(stocks);
             // The thread that sends cannot go on. Another process may.
             is_to_leave |= self.service.ended().is_some();
             if is_to_leave {
                 self.service.leave().into_iter().for_each(|(level, line)| post.send(&Report::Log(level, line)));
+                // What was confirmed at the last counts too.
+                self.show(stocks);
                 return post.close();
             }
         }
     }
 
-    fn show(&mut self) {
-        let stocks = self.service.stocks();
+    fn show(&self, stocks: [Stock; 3]) {
         let free = crate::spool::free(&self.settings.spool_dir).ok();
         let delivery = Delivery { stocks, free, lacks_key: lacks_key(&self.settings), word: self.service.word() };
         delivery.publish(&self.slots[0]);

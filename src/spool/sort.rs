@@ -194,9 +194,11 @@ impl Sorter {
         Scanned { notes, ..scan.done }
     }
 
-    /// What is in `new/`, `waiting/` and `archive/`.
-    pub fn stocks(&self) -> [Stock; 3] {
-        [&self.new, &self.waiting, &self.archive].map(|directory| Stock::of(directory))
+    /// What is in `new/`, `waiting/` and `archive/`; none if `goes_on` says no, which is asked for each file.
+    pub fn stocks(&self, mut goes_on: impl FnMut() -> bool) -> Option<[Stock; 3]> {
+        let [new, waiting, archive] =
+            [&self.new, &self.waiting, &self.archive].map(|directory| Stock::of(directory, &mut goes_on));
+        Some([new?, waiting?, archive?])
     }
 
     /// Names of published files, sorted.

@@ -32,15 +32,18 @@ pub struct Stock {
 }
 
 impl Stock {
-    /// Counts a directory's files. One that is not there has none.
-    pub fn of(directory: &Path) -> Stock {
+    /// Counts a directory's files, as long as `goes_on` says so for each. One that is not there has none.
+    pub fn of(directory: &Path, mut goes_on: impl FnMut() -> bool) -> Option<Stock> {
         let mut stock = Stock::default();
         for file in files(directory).into_iter().flatten() {
+            if !goes_on() {
+                return None;
+            }
             stock.files += 1;
             stock.bytes += file.bytes;
             stock.oldest = Some(stock.oldest.map_or(file.time, |oldest| oldest.min(file.time)));
         }
-        stock
+        Some(stock)
     }
 }
 

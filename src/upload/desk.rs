@@ -120,6 +120,13 @@ impl Desk {
         }
     }
 
+    /// A file of so many bytes was confirmed, in the midst of a batch.
+    pub fn confirmed(&self, bytes: u64, now: Timestamp) {
+        let word = &mut self.lock().word;
+        (word.files, word.bytes) = (word.files + 1, word.bytes + bytes);
+        (word.last_success, word.is_alarmed) = (Some(now), false);
+    }
+
     /// `upload_alarm_minutes` have gone by, in the midst of a batch.
     pub fn alarm(&self) {
         self.lock().word.is_alarmed = true;

@@ -122,6 +122,7 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
         match Lock::take(&self.plan.waiting) {
             Ok(lock) => {
                 self.lock = Some(lock);
+                self.alarm = Alarm::default();
                 if let Some((_, Some(_))) = self.refused.take() {
                     self.desk.say(LogLevel::Info, "the other uploader has left; this one goes on".to_owned());
                 }
@@ -190,11 +191,14 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
         self.desk.post(|mail| mail.plan = Some(plan));
     }
 
-    /// What is in `new/`, `waiting/` and `archive/`, as of a moment ago: with a million files, of some minutes.
-    pub fn stocks(&mut self) -> [Stock; 3] {
+    /// What is in `new/`, `waiting/` and `archive/`, as of a moment ago: with a million files, of some minutes. `goes_on` is
+    /// asked for each file that is counted.
+    pub fn stocks(&mut self, goes_on: impl FnMut() -> bool) -> [Stock; 3] {
         let began = self.clock.monotonic();
         if began >= self.next_count {
-            self.stocks = self.sorter.stocks();
+            if let Some(stocks) = self.sorter.stocks(goes_on) {
+                self.stocks = stocks;
+            }
             let now = self.clock.monotonic();
             self.next_count = now + COUNT.max((now - began) * COUNT_PART);
         }
@@ -218,7 +222,7 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
     }
 
     /// Leaves. A file that is being sent is sent again next time.
-    pub fn leave(self) -> Vec<Line> {
+    pub fn leave(&mut self) -> Vec<Line> {
         self.desk.post(|mail| mail.leave = true);
         let by = self.clock.monotonic() + LEAVE;
         while self.has_begun() && self.ended().is_none() && self.clock.monotonic() < by {

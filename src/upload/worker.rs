@@ -220,10 +220,11 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
             receipts: &receipts,
             is_backlog: !is_fresh,
             arrived: vec![false; receipts.len()],
+            silence: None,
             failures: Vec::new(),
         };
         let sent = self.way.send(&self.plan, &mut files, &mut attending);
-        let Attending { arrived, failures, .. } = attending;
+        let Attending { arrived, silence, failures, .. } = attending;
         self.remark();
         let now = self.clock.monotonic();
         for (receipt, _) in receipts.iter().zip(&arrived).filter(|(_, arrived)| **arrived) {
@@ -233,7 +234,7 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
             self.state.last_success = Some(self.clock.wall());
         }
         if arrived.contains(&true) {
-            self.recovered(now);
+            self.recovered(silence);
         }
         if self.desk.peek(|mail| mail.leave) {
             return; // what was on its way is sent next time
@@ -282,8 +283,8 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         }
     }
 
-    fn recovered(&mut self, now: Duration) {
-        let silence = self.alarm.confirmed(now);
+    /// Something has arrived, after an alarm if there was one.
+    fn recovered(&mut self, silence: Option<Duration>) {
         if self.trouble.take().is_some() || silence.is_some() {
             let since = silence.map(|silence| format!(" after {} minutes", silence.as_secs() / 60)).unwrap_or_default();
             self.desk.say(LogLevel::Info, format!("uploads work again{since}"));
@@ -372,6 +373,8 @@ struct Attending<'w, C, T> {
     /// None of the files is fresh.
     is_backlog: bool,
     arrived: Vec<bool>,
+    /// For how long none had been, if there was an alarm.
+    silence: Option<Duration>,
     failures: Vec<(usize, String)>,
 }
 
@@ -409,7 +412,11 @@ impl<C: Clock, T: FnMut()> Attendant for Attending<'_, C, T> {
         }
         let path = escaped(receipt.path());
         match receipt.remove() {
-            Ok(true) => self.desk.say(LogLevel::Info, format!("successfully uploaded {path}")),
+            Ok(true) => {
+                self.silence = self.silence.or(self.alarm.confirmed(self.clock.monotonic()));
+                self.desk.confirmed(receipt.size(), self.clock.wall());
+                self.desk.say(LogLevel::Info, format!("successfully uploaded {path}"));
+            }
             Ok(false) => {
                 *arrived = false;
                 self.failures.push((index, "it was changed while it was sent; it is sent again".to_owned()));
