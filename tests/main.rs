@@ -5,6 +5,9 @@ mod build;
 mod check;
 mod cli;
 mod clock;
+mod completions;
+#[cfg(target_os = "linux")]
+mod container;
 mod encoding;
 #[cfg(target_os = "linux")]
 mod faults;
@@ -25,6 +28,7 @@ mod lab;
 mod live;
 #[cfg(target_os = "linux")]
 mod locate;
+mod manual;
 #[cfg(target_os = "linux")]
 mod name_server;
 #[cfg(target_os = "linux")]
@@ -50,6 +54,7 @@ mod spool;
 mod spool_cli;
 mod ssh;
 mod ssh_program;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))] // some of it serves tests for Linux alone
 mod sshd;
 mod streams;
 mod synthetic;

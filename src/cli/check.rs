@@ -4,6 +4,7 @@ mod accounts;
 mod interfaces;
 mod paths;
 mod report;
+mod unit;
 mod upload;
 
 use crate::{
@@ -16,7 +17,7 @@ use clap::Args;
 use report::Report;
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -29,6 +30,9 @@ pub struct CheckArgs {
     /// Set a setting, over what the configuration file says: interface="eth0+"
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
+    /// Print only what the systemd unit needs beside what it has for these settings, and nothing if it needs nothing
+    #[arg(long)]
+    drop_in: bool,
 }
 
 /// Exit code: settings (EX_CONFIG of sysexits.h).
@@ -46,8 +50,11 @@ pub fn run(args: &CheckArgs) -> ExitCode {
             return ExitCode::from(SETTINGS);
         }
     };
-    let report = report(&settings, &notices);
-    match write!(io::stdout(), "{report}") {
+    let text = match args.drop_in {
+        true => unit::drop_in(&settings, file).unwrap_or_default(),
+        false => report(&settings, &notices, file).to_string(),
+    };
+    match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let _ = writeln!(io::stderr(), "sie-dns-sensor check: cannot write standard output: {error}");
             ExitCode::from(FAILED)
@@ -57,7 +64,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
 }
 
 /// What the sensor would do, then what was made of the settings, then what does not fit this host.
-fn report(settings: &Settings, notices: &[Notice]) -> Report {
+fn report(settings: &Settings, notices: &[Notice], file: &Path) -> Report {
     let mut report = Report::default();
     interfaces::describe(settings, &mut report);
     watched(settings, &mut report);
@@ -68,6 +75,9 @@ fn report(settings: &Settings, notices: &[Notice]) -> Report {
     output(settings, &mut report);
     upload::describe(settings, &mut report);
     clock(&mut report);
+    if cfg!(target_os = "linux") {
+        unit::describe(settings, file, &mut report);
+    }
     for notice in notices {
         match notice.remark {
             Remark::WorldWritable | Remark::GroupWritable(_) | Remark::OwnedBy(_) | Remark::HostBits(..) => {

@@ -1,6 +1,7 @@
 //! Command line.
 
 mod check;
+mod completions;
 mod gen_key;
 mod output;
 mod pause;
@@ -14,7 +15,7 @@ mod upload;
 
 use std::{env, ffi::OsString, path::Path, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// A passive DNS sensor: pairs the queries and responses between resolvers and authoritative servers.
 #[derive(Parser)]
@@ -46,6 +47,9 @@ enum Command {
     Read(read::ReadArgs),
     /// Show the files that wait, upload archived ones again, check that files are whole
     Spool(spool::SpoolArgs),
+    /// Print what completes command lines in a shell: for packages
+    #[command(hide = true)]
+    Completions(completions::CompletionsArgs),
     /// Said by the sensor to its own process that starts ssh_program
     #[command(hide = true)]
     Launch {
@@ -68,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Read(args) => read::run(args),
         Command::Spool(args) => spool::run(&args),
+        Command::Completions(args) => completions::run(&args),
         Command::Launch { words } => match crate::upload::program::serve(&words) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -76,6 +81,11 @@ pub fn main() -> ExitCode {
             }
         },
     }
+}
+
+/// The command line's grammar: what manuals and completions are made of, or checked against.
+pub fn grammar() -> clap::Command {
+    CommandLine::command()
 }
 
 /// What was typed, with the subcommand that a link's name stands for.

@@ -1,7 +1,7 @@
 //! `sie-dns-sensor run`: the live sensor.
 
 use crate::{
-    config::{self, Settings},
+    config::{self, Settings, SubmitServer},
     daemon::{
         self, Log, Role, Signals, Source, Supervisor, Synchronised, cgroup,
         directories::{self, STAGES},
@@ -152,6 +152,7 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
     if daemon::synchronised() == Synchronised::No {
         log.warning("the system clock is not synchronised; what is collected with a wrong clock is worthless");
     }
+    no_key(&settings).iter().for_each(|warning| log.warning(warning));
     let too_little = cgroup::memory_limit().and_then(|limit| cgroup::too_little(limit, &settings));
     too_little.iter().for_each(|warning| log.warning(warning));
     let host = spool::host_name(settings.host_name.as_deref());
@@ -169,6 +170,19 @@ fn new_log(settings: &Settings, stderr: bool) -> Log {
     })
 }
 
+/// What to say where there is no key yet, which is no reason not to capture.
+fn no_key(settings: &Settings) -> Option<String> {
+    if !settings.upload || matches!(settings.submit_server, SubmitServer::Dir(_)) {
+        return None;
+    }
+    let key = settings.upload_key_path();
+    let reader = users::of_upload(settings).ok()?;
+    let found = privileges::as_user(&reader, || key.metadata()).ok()?;
+    let is_missing = found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let key = escaped(&key);
+    is_missing.then(|| format!("there is no upload key {key}: files are kept until there is; make it: sie-gen-key"))
+}
+
 /// The users must exist, and the spool's directories be theirs.
 fn make_spool(settings: &Settings) -> Result<(), String> {
     let owner = users::of_capture(settings).map_err(|error| error.to_string())?;
@@ -179,7 +193,10 @@ fn make_spool(settings: &Settings) -> Result<(), String> {
 /// One sensor for each channel of a spool: two would collect everything twice. Held as long as the process lives.
 fn lock_spool(settings: &Settings) -> Result<File, String> {
     let path = settings.spool_dir.join("new").join(&settings.channel);
-    let lock = File::open(&path).map_err(|error| format!("cannot open {}: {error}", escaped(&path)))?;
+    // As its owner: where a unit bounds capabilities, root is not let into the directories of others.
+    let owner = users::of_capture(settings).map_err(|error| error.to_string())?;
+    let opened = privileges::as_user(&owner, || File::open(&path)).map_err(|error| error.to_string())?;
+    let lock = opened.map_err(|error| format!("cannot open {}: {error}", escaped(&path)))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(format!("already running: another sensor writes to {}", escaped(&path))),

@@ -78,11 +78,15 @@ pub(super) const OBSOLETE: [&str; 3] = ["interval", "rsync", "wrapsrv"];
 /// Old settings that meant what the address lists say now. (bpfpat went with the others in 2011.)
 pub(super) const REPLACED: [&str; 4] = ["dnstype", "bpfpat", "bpfpat_src", "bpfpat_dst"];
 
+/// In the directory for what does not outlive a boot.
+const STATUS_SOCKET: &str =
+    if cfg!(target_os = "freebsd") { "/var/run/sie-dns-sensor/status.sock" } else { "/run/sie-dns-sensor/status.sock" };
+
 /// Rows to a struct and a table, so that neither has what the other lacks.
 macro_rules! settings {
     ($(
         #[doc = $meaning:literal]
-        $field:ident: $type:ty, $name:literal = $default:literal, $values:literal, $parse:expr,
+        $field:ident: $type:ty, $name:literal = $default:expr, $values:literal, $parse:expr,
             $used_by:ident, $reload:ident, $empty:ident;
     )+) => {
         /// All settings, valid. The default is that of every row of [`SETTINGS`].
@@ -275,7 +279,7 @@ settings! {
     log_level: LogLevel, "log_level" = "info", "error, warning, info or debug", log_level,
         UPLOAD, Hup, Unset;
     /// The socket that status asks.
-    status_socket: PathBuf, "status_socket" = "/run/sie-dns-sensor/status.sock", "path", path,
+    status_socket: PathBuf, "status_socket" = STATUS_SOCKET, "path", path,
         STATUS, Restart, Unset;
     /// Where metrics are served.
     metrics_listen: Option<MetricsListen>, "metrics_listen" = "", "ADDRESS:PORT or path", optional(metrics_listen),

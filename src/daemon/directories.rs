@@ -55,7 +55,10 @@ impl fmt::Display for SpoolError {
         match self {
             SpoolError::Missing { path, error, owner: User { name, gid, .. } } => {
                 let path = escaped(path);
-                write!(f, "cannot use {path}: {error}; make it: install -d -o {name} -g {gid} -m 2770 {path}")
+                write!(f, "cannot use {path}: {error}; make it: install -d -o {name} -g {gid} -m 2770 {path}")?;
+                // A mount of the unit's own, which is gone with the directory; "check" prints what a new one needs.
+                let is_closed = error.kind() == io::ErrorKind::ReadOnlyFilesystem;
+                if is_closed { f.write_str(", and start the sensor again") } else { Ok(()) }
             }
             SpoolError::Closed { path, owner: User { name, gid, .. } } => {
                 let path = escaped(path);
@@ -112,11 +115,19 @@ fn hand_over(path: &Path, owner: &User) -> io::Result<()> {
 /// As the owner: makes a directory, or makes one that is there usable.
 fn make_or_open(path: &Path, needed: u32, owner: &User) -> Result<(), SpoolError> {
     let missing = |error| SpoolError::Missing { path: path.to_path_buf(), error, owner: owner.clone() };
-    match DirBuilder::new().mode(0o700).create(path) {
+    // Below a directory that has the set-group bit it is inherited, and nobody has to set it, which a unit may forbid.
+    match DirBuilder::new().mode(MODE & 0o777).create(path) {
+        Ok(()) if is_as_made(path, owner).map_err(missing)? => Ok(()),
         Ok(()) => give_to_group(path, MODE, owner).map_err(missing),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open_to_group(path, needed, owner),
         Err(error) => Err(missing(error)),
     }
+}
+
+/// Whether a new directory needs neither mode nor group, as the umask and the directory above it made it.
+fn is_as_made(path: &Path, owner: &User) -> io::Result<bool> {
+    let made = fs::metadata(path)?;
+    Ok(made.mode() & 0o7777 == MODE && made.gid() == owner.gid.as_raw())
 }
 
 /// As the owner: adds what is needed to a directory's mode.

@@ -20,6 +20,7 @@ pub mod listen;
 pub mod log;
 pub mod network;
 pub mod notify;
+mod orphans;
 pub mod page;
 pub mod paused;
 pub mod pidfile;

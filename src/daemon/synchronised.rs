@@ -22,12 +22,11 @@ pub fn synchronised() -> Synchronised {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn the_kernel_tells_and_says_the_same_twice() {
         let said = synchronised();
         assert_ne!(said, Synchronised::Unknown, "reading needs no right");

@@ -26,6 +26,17 @@ pub(crate) fn protect() -> io::Result<()> {
     control(libc::PROC_TRACE_CTL, libc::PROC_TRACE_CTL_DISABLE)
 }
 
+/// The largest buffer in bytes that the kernel gives a capture device; it makes a larger one smaller and does not say so.
+pub(crate) fn capture_buffer_max() -> io::Result<u64> {
+    let (mut bytes, mut size) = (0_u32, size_of::<u32>());
+    // SAFETY: the name ends with a zero; the value is an unsigned int, and `size` says that there is room for one.
+    let done = unsafe {
+        let value = (&raw mut bytes).cast();
+        libc::sysctlbyname(c"net.bpf.maxbufsize".as_ptr(), value, &raw mut size, std::ptr::null(), 0)
+    };
+    if done == 0 { Ok(bytes.into()) } else { Err(io::Error::last_os_error()) }
+}
+
 fn control(what: libc::c_int, mut value: libc::c_int) -> io::Result<()> {
     // SAFETY: both commands read one int, which lives through the call; process 0 is the calling one.
     let done = unsafe { libc::procctl(libc::P_PID, 0, what, (&raw mut value).cast()) };

@@ -80,7 +80,7 @@ impl Ring {
             capture,
             link_type,
             nanoseconds: opened.nanoseconds,
-            warning: opened.warning,
+            warning: opened.warning.or_else(|| smaller_buffer(options.buffer_bytes)),
             program: None,
             counted: Counted { received: 0, dropped: 0, interface_dropped: Some(0) },
         })
@@ -215,6 +215,24 @@ fn set(capture: &mut Capture<Active>, link_type: LinkType, program: &Program) ->
 #[cfg(not(target_os = "linux"))]
 fn set(capture: &mut Capture<Active>, _: LinkType, program: &Program) -> Result<(), FilterError> {
     capture.filter(&program.text, true).map_err(FilterError::Set)
+}
+
+/// What to say where the kernel makes the buffer smaller than it should be: bursts will not last.
+#[cfg(target_os = "freebsd")]
+fn smaller_buffer(bytes: usize) -> Option<String> {
+    let max = sys::freebsd::capture_buffer_max().ok()?;
+    let is_cut = u64::try_from(bytes).is_ok_and(|bytes| bytes > max);
+    is_cut.then(|| {
+        let kbytes = max / 1024;
+        format!(
+            "the kernel gives {kbytes} kilobytes of capture_buffer_kbytes; sysctl net.bpf.maxbufsize={bytes} gives all"
+        )
+    })
+}
+
+#[cfg(not(target_os = "freebsd"))]
+fn smaller_buffer(_: usize) -> Option<String> {
+    None
 }
 
 #[inline]

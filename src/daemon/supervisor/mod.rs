@@ -13,7 +13,7 @@ mod state;
 
 use super::{
     SystemClock, backoff::Backoff, board::Board, child::Child, interfaces::Interfaces, listen::Listeners, log::Log,
-    paused::Paused, signals::Signals, timeline::Timeline,
+    orphans, paused::Paused, signals::Signals, timeline::Timeline,
 };
 use crate::{
     config::Settings,
@@ -172,6 +172,7 @@ impl Supervisor {
             // Signals first: what is told to all processes at once is no reason to start children anew.
             self.obey_signals();
             self.reap();
+            orphans::reap(&self.children().map(Child::pid).collect::<Vec<_>>());
             self.look_after();
             if let Some(code) = self.stops
                 && self.is_alone()
@@ -186,12 +187,15 @@ impl Supervisor {
         self.clock.monotonic()
     }
 
+    /// All that have not ended, as far as it knows.
+    fn children(&self) -> impl Iterator<Item = &Child> {
+        self.capture.iter().chain(&self.successor).chain(&self.upload).chain(&self.views).chain(&self.leaving)
+    }
+
     /// Sleeps until something is to be done, a tick at most.
     fn wait(&mut self) {
         let mut descriptors = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        let all =
-            self.capture.iter().chain(&self.successor).chain(&self.upload).chain(&self.views).chain(&self.leaving);
-        descriptors.extend(all.filter_map(Child::to_poll));
+        descriptors.extend(self.children().filter_map(Child::to_poll));
         let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
         // An interruption is a signal, which is looked for next; and whatever else is wrong, the loop goes on.
         let _ = poll(&mut descriptors, timeout);
