@@ -63,7 +63,7 @@ class Sensor:
             run("ip", "netns", "exec", name, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
             run("ip", "-n", name, "link", "set", link, "mtu", "9000", "up")
         settings = ["interface=mon", RESOLVERS, f"spooldir={spool}", "user=nobody", "upload_user=nobody"]
-        settings += ["max_spool_size_kbytes=65536", "host_name=bench", *self.settings]
+        settings += ["max_spool_size_kbytes=65536", "host_name=bench", f"status_socket={self.work}/status.sock", *self.settings]
         settings += shlex.split(os.environ.get("SETTINGS", ""))
         command = ["ip", "netns", "exec", take, "taskset", "-c", SENSOR, program, "run", "-c", str(self.work / "settings")]
         command += [word for setting in settings for word in ("--set", setting)]

@@ -1,7 +1,7 @@
 //! The ledgers: every packet has one fate, every query one end, every response one use; the sums are checked.
 
-use crate::decode::Malformed;
-use std::{fmt::Write, time::Duration};
+use crate::{decode::Malformed, time::Timestamp};
+use std::fmt::Write;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -461,8 +461,9 @@ impl Ledger {
 
     /// Enters how long the response of a query took that is answered.
     #[inline]
-    pub fn delay(&mut self, delay: Duration) {
-        self.delays.count(&DELAY_EDGES, u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
+    pub fn delay(&mut self, query: Timestamp, response: Timestamp) {
+        // As numbers: seconds and nanoseconds would be a division for each transaction.
+        self.delays.count(&DELAY_EDGES, response.as_nanos().saturating_sub(query.as_nanos()));
     }
 
     /// Enters the length of a response.

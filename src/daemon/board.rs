@@ -3,8 +3,8 @@
 use super::page::{Layout, Page, Slot};
 use std::{io, os::fd::OwnedFd};
 
-/// Bytes of a document: more than twice what one with as many interfaces has as are kept.
-const BYTES: usize = 256 << 10;
+/// Bytes of a document: what one with 300 interfaces has. It is written and read as a whole, once a second.
+const BYTES: usize = 128 << 10;
 const LAYOUT: Layout = Layout { slots: 1, words: 1 + BYTES / 8 };
 
 /// Where the supervisor writes.

@@ -215,7 +215,7 @@ impl Core {
         }
         self.ledger.query(End::Answered);
         self.ledger.response(Use::Paired);
-        self.ledger.delay(response.packets.time().since(query.time()));
+        self.ledger.delay(query.time(), response.packets.time());
         let found = Found { kind: Kind::QueryResponse, flow: arrived.flow, id: arrived.message.id, question };
         sink.transaction(&self.transaction(found, Some(query), Some(response)));
     }

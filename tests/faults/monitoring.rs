@@ -162,6 +162,14 @@ fn promtool_finds_nothing_wrong() {
         String::from_utf8_lossy(&rules.stdout),
         String::from_utf8_lossy(&rules.stderr)
     );
+    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/monitoring.yml");
+    let tests = Command::new("promtool").args(["test", "rules", tests]).output().unwrap();
+    assert!(
+        tests.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&tests.stdout),
+        String::from_utf8_lossy(&tests.stderr)
+    );
     // As the textfile collector reads it, in the older format.
     let Some(world) = World::new() else { return };
     let _sensor = world.start();

@@ -10,9 +10,10 @@ use serde_json::Value;
 use std::{
     fs,
     io::{Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     os::unix::net::UnixStream,
     process::Output,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -381,4 +382,52 @@ fn a_pause_lasts_until_it_is_resumed_whatever_is_restarted() {
     sensor.says("upload is resumed");
     load.stop();
     sensor.leaves(Signal::SIGTERM);
+}
+
+/// Takes a minute: that is the shortest alarm.
+#[test]
+fn a_mirror_port_that_shows_queries_only_is_told() {
+    let Some(world) = World::new() else { return };
+    world.configure(&[("silence_alarm_minutes", "1"), ("upload", "no")]);
+    let mut sensor = world.start();
+    // UDP over IPv4, to port 53.
+    let is_query = |frame: &Vec<u8>| frame[12..14] == [8, 0] && frame[23] == 17 && frame[36..38] == [0, 53];
+    let queries: Vec<Vec<u8>> = super::frames().into_iter().filter(is_query).collect();
+    assert!(queries.len() > 100);
+    let load = Load::start(&world.namespace, queries, 100);
+    let silent = |document: &Value| reasons(document).contains(&"silence");
+    let (document, code) = wait_for("the alarm", Duration::from_secs(80), || {
+        Some(world.document()).filter(|(document, _)| silent(document))
+    });
+    assert_eq!((reasons(&document), code), (vec!["silence"], Some(1)));
+    assert!(sensor.says("queries are seen, and no response").contains("for 1 minutes"));
+    load.stop();
+    let load = world.send(100);
+    sensor.says("transactions come again after 1 minutes");
+    world.document_with("health", |document| document["state"] == "healthy");
+    load.stop();
+    sensor.leaves(Signal::SIGTERM);
+}
+
+#[test]
+fn what_a_hostile_server_says_moves_no_cursor_in_any_view() {
+    let Some(world) = World::new() else { return };
+    world.namespace.link(&["set", "lo", "up"]);
+    let server = world.namespace.inside(|| TcpListener::bind("127.0.0.1:0").unwrap());
+    world.configure(&[("submitserver", &server.local_addr().unwrap().to_string())]);
+    thread::spawn(move || {
+        for client in server.incoming() {
+            let _ = client.and_then(|mut client| client.write_all(b"SSH-1.0-\x1b[2J\x9b\"\\evil\xff\r\n"));
+        }
+    });
+    let sensor = world.start();
+    let load = world.send(1000);
+    let (document, _) = world.document_with("an error", |document| document["upload"]["last_error"].is_object());
+    println!("{}", document["upload"]["last_error"]);
+    for view in [&[][..], &["--json"], &["--openmetrics"]] {
+        let shown = String::from_utf8(world.status(view).stdout).unwrap();
+        assert!(shown.len() > 1000 && !shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
+    }
+    load.stop();
+    drop(sensor);
 }

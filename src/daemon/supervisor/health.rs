@@ -1,6 +1,9 @@
 //! Whether all is well; if not, why not.
 
-use super::{super::paused::Paused, account::Account};
+use super::{
+    super::{paused::Paused, views::REASONS},
+    account::Account,
+};
 use crate::{
     config::{CaptureQr, LogLevel, Settings},
     stats::Ledger,
@@ -54,6 +57,7 @@ impl Health {
         let ledger = &account.ledger;
         let mut reasons = Vec::new();
         let mut is = |name: &'static str, text: Option<String>| {
+            debug_assert!(REASONS.contains(&name), "{name}");
             reasons.extend(text.map(|text| Reason { name, text }));
         };
         is("starting", (!view.is_ready).then(|| "not all processes are ready".to_owned()));

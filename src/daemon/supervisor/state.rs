@@ -17,10 +17,10 @@ use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 /// Between two documents.
-const SHOW: Duration = Duration::from_millis(500);
+const SHOW: Duration = Duration::from_secs(1);
 
 impl Supervisor {
-    /// Every half second: whether all is well, and the document.
+    /// Once a second: whether all is well, and the document.
     pub(super) fn show_state(&mut self) {
         let now = self.now();
         if now < self.next_show {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 pub const SPANS: [u64; 3] = [1, 60, 3600];
 /// Samples of each kind: those that make up the span, and one before.
 const SAMPLES: usize = 62;
-/// Documents come twice a second, not on the dot.
+/// Documents come once a second, not on the dot.
 const SLACK: u64 = 100;
 
 /// Counters of the document with a rate: its name, and where they are.

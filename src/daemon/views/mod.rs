@@ -34,6 +34,21 @@ pub const OPENMETRICS: &str = "openmetrics 1";
 /// What an answer begins with that is none.
 pub const REFUSED: &str = "error: ";
 
+/// Reasons of a degraded state: all there are, so that each has a time series before it holds.
+pub const REASONS: [&str; 11] = [
+    "starting",
+    "interface",
+    "kernel_drops",
+    "output_drops",
+    "restarts",
+    "silence",
+    "disk",
+    "key",
+    "upload",
+    "listening",
+    "paused",
+];
+
 /// It looks for a new document so often.
 const LOOK: Duration = Duration::from_millis(250);
 /// One slot, to show that it turns.

@@ -1,25 +1,11 @@
 //! The document as OpenMetrics text: what Prometheus reads.
 
+use super::REASONS;
 use serde_json::Value;
 use std::fmt::Write;
 
 /// What it is, for HTTP.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Reasons of a degraded state: all there are, so that each has a time series before it holds.
-const REASONS: [&str; 11] = [
-    "starting",
-    "interface",
-    "kernel_drops",
-    "output_drops",
-    "restarts",
-    "silence",
-    "disk",
-    "key",
-    "upload",
-    "listening",
-    "paused",
-];
 
 /// All metrics.
 pub fn text(document: &Value) -> String {
