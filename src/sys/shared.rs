@@ -4,7 +4,7 @@ use std::{
     fmt,
     fs::File,
     io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
     ptr::NonNull,
     slice,
     sync::atomic::AtomicU64,
@@ -24,10 +24,7 @@ unsafe impl Sync for Shared {}
 impl Shared {
     /// New memory of `len` zeroes, and the descriptor for another process.
     pub(crate) fn create(len: usize) -> io::Result<(Shared, OwnedFd)> {
-        let file = File::from(anonymous()?);
-        file.set_len(bytes(len)? as u64)?;
-        seal(&file)?;
-        let descriptor = OwnedFd::from(file);
+        let descriptor = OwnedFd::from(anonymous(bytes(len)? as u64)?);
         Ok((Shared::map(&descriptor, len)?, descriptor))
     }
 
@@ -54,7 +51,7 @@ impl Shared {
 
     /// The numbers.
     pub(crate) fn numbers(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping holds `len` numbers (its size was checked, and is sealed), begins at a page, any bytes are
+        // SAFETY: the mapping holds `len` numbers (its size was checked; where it can be sealed it is), begins at a page, any bytes are
         // numbers, and it stays until drop.
         unsafe { slice::from_raw_parts(self.numbers.as_ptr(), self.len) }
     }
@@ -79,11 +76,29 @@ fn bytes(len: usize) -> io::Result<usize> {
     size.ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
-/// An anonymous file that is not inherited by accident.
+/// An anonymous file of that size, which is not inherited by accident.
 #[cfg(target_os = "linux")]
-fn anonymous() -> io::Result<OwnedFd> {
-    use nix::sys::memfd::{MFdFlags, memfd_create};
-    Ok(memfd_create(c"sie-dns-sensor counters", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?)
+fn anonymous(size: u64) -> io::Result<File> {
+    match memory() {
+        Ok(file) => {
+            file.set_len(size)?;
+            seal(&file)?;
+            Ok(file)
+        }
+        // Linux before 3.17, EL7's.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => nameless(size),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file that is memory. By the number of the call: glibc has a function for it from 2.27 on, and EL7's is 2.17.
+#[cfg(target_os = "linux")]
+fn memory() -> io::Result<File> {
+    let name = c"sie-dns-sensor counters";
+    // SAFETY: the name ends with a zero, and the call keeps no pointer to it.
+    let made =
+        unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
+    owned(made.try_into().unwrap_or(-1))
 }
 
 /// Nobody who has the descriptor may take pages away from the others.
@@ -95,23 +110,39 @@ fn seal(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// An anonymous file that is not inherited by accident.
+/// A file of shared memory that has lost its name. It has no seals: the processes trust each other with the size.
+#[cfg(target_os = "linux")]
+fn nameless(size: u64) -> io::Result<File> {
+    use std::sync::atomic::Ordering;
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let (process, made) = (std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+    let name = std::ffi::CString::new(format!("/sie-dns-sensor-{process}-{made}"))?;
+    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
+    // SAFETY: the name ends with a zero, and the call keeps no pointer to it.
+    let file = owned(unsafe { libc::shm_open(name.as_ptr(), flags, 0o600) })?;
+    // SAFETY: as above.
+    unsafe { libc::shm_unlink(name.as_ptr()) };
+    file.set_len(size)?;
+    Ok(file)
+}
+
+/// An anonymous file of that size, which is not inherited by accident. FreeBSD 12 has no seals; there the processes trust
+/// each other with the size.
 #[cfg(target_os = "freebsd")]
-fn anonymous() -> io::Result<OwnedFd> {
-    use std::os::fd::FromRawFd;
+fn anonymous(size: u64) -> io::Result<File> {
     // SAFETY: SHM_ANON is the one pointer that shm_open does not read a name from.
-    let descriptor = unsafe { libc::shm_open(libc::SHM_ANON, libc::O_RDWR | libc::O_CLOEXEC, 0o600) };
+    let file = owned(unsafe { libc::shm_open(libc::SHM_ANON, libc::O_RDWR | libc::O_CLOEXEC, 0o600) })?;
+    file.set_len(size)?;
+    Ok(file)
+}
+
+/// What a call has just returned: a new descriptor, or that it failed.
+fn owned(descriptor: libc::c_int) -> io::Result<File> {
     if descriptor < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: shm_open has just made it, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
-}
-
-/// FreeBSD 12 has no seals; there the processes trust each other with the size.
-#[cfg(target_os = "freebsd")]
-fn seal(_file: &File) -> io::Result<()> {
-    Ok(())
+    // SAFETY: the call has just made it, and nobody else knows it.
+    Ok(unsafe { File::from_raw_fd(descriptor) })
 }
 
 #[cfg(test)]
@@ -141,5 +172,16 @@ mod tests {
     fn nobody_can_take_pages_away() {
         let (_, descriptor) = Shared::create(1000).unwrap();
         assert!(File::from(descriptor).set_len(0).is_err());
+    }
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_kernel_without_files_of_memory_has_shared_memory() {
+        let descriptor = OwnedFd::from(nameless(8000).unwrap());
+        let (mine, theirs) = (Shared::map(&descriptor, 1000).unwrap(), Shared::map(&descriptor, 1000).unwrap());
+        mine.numbers()[999].store(7, Ordering::Relaxed);
+        assert_eq!(theirs.numbers()[999].load(Ordering::Relaxed), 7);
+        let name = format!("sie-dns-sensor-{}-", std::process::id());
+        let mut left = std::fs::read_dir("/dev/shm").unwrap();
+        assert!(left.all(|entry| !entry.unwrap().file_name().to_string_lossy().starts_with(&name)), "a name is left");
     }
 }
