@@ -99,13 +99,22 @@ impl<C: Clock, E: FnMut(Event)> Keeper<C, E> {
         self.schedule.begin(&self.clock);
         lock(&self.files).begin_next(self.schedule.began());
         self.queue.wanted.fetch_add(1, Ordering::Relaxed);
-        self.queue.wait(ANSWERS_MAX, |state| state.is_answered());
+        self.wait_for_answers();
         while !self.queue.wait(LOOK_EVERY, |state| state.is_written()) {
             self.look(); // the disk is slow, or the processor busy; every container will be written or dropped
         }
         self.close();
         self.recover();
         self.look();
+    }
+
+    fn wait_for_answers(&mut self) {
+        let mut is_full = true;
+        // As long as all containers are full, a feeder cannot hand its own over; once one is written, it has its time again.
+        while !self.queue.wait(ANSWERS_MAX, |state| state.is_answered()) && is_full {
+            is_full = self.queue.lock().is_full();
+            self.look();
+        }
     }
 
     /// Publishes the current interval's file. It is synced without a lock: meanwhile writers fill the next.

@@ -45,6 +45,8 @@ struct Answer {
     /// Containers it fills now belong to this interval.
     epoch: u64,
     ledger: Ledger,
+    /// Its last word, where it came while an interval for which it had answered was not closed: of the next.
+    last: Option<Ledger>,
 }
 
 /// What feeders, writers and the keeper share. It is locked once for a container and a few times a second, and never
@@ -107,7 +109,7 @@ impl Queue {
             capacity,
             current: 0,
             unwritten: [0; 2],
-            answers: (0..feeders).map(|_| Answer { epoch: 0, ledger: Ledger::default() }).collect(),
+            answers: (0..feeders).map(|_| Answer { epoch: 0, ledger: Ledger::default(), last: None }).collect(),
             made: 0,
             done: Output::default(),
             next: Output::default(),
@@ -187,9 +189,16 @@ impl Queue {
 
     /// A feeder's answer to being asked into `epoch`.
     pub(super) fn answer(&self, feeder: usize, epoch: u64, ledger: Ledger) {
-        if let Some(answer) = self.lock().answers.get_mut(feeder) {
-            *answer = Answer { epoch, ledger };
+        let mut state = self.lock();
+        let current = state.current;
+        if let Some(answer) = state.answers.get_mut(feeder) {
+            match answer.epoch > current {
+                true => answer.last = Some(ledger),
+                false => answer.ledger = ledger,
+            }
+            answer.epoch = epoch;
         }
+        drop(state);
         self.keeper.notify_all();
     }
 
@@ -331,6 +340,11 @@ impl State {
         self.done.dropped_transactions += transactions;
     }
 
+    /// Whether there is no container to be had.
+    pub(super) fn is_full(&self) -> bool {
+        self.free.is_empty() && self.allocated >= self.capacity
+    }
+
     /// Whether every feeder has handed over all of the current interval.
     pub(super) fn is_answered(&self) -> bool {
         self.answers.iter().all(|answer| answer.epoch > self.current)
@@ -358,6 +372,11 @@ impl State {
         self.current += 1;
         self.unwritten = [self.unwritten[0] + self.unwritten[1], 0];
         self.next = Output::default();
+        for answer in &mut self.answers {
+            if let Some(last) = answer.last.take() {
+                answer.ledger = last;
+            }
+        }
     }
 }
 
@@ -405,6 +424,24 @@ mod tests {
         queue.written(full, Fate::Dropped);
         let state = queue.lock();
         assert_eq!((state.allocated, state.free.len()), (1, 0));
+    }
+
+    #[test]
+    fn the_last_word_of_a_feeder_that_had_answered_is_of_the_next_interval() {
+        let queue = queue(0);
+        let counted = |unpaired: u64| {
+            let mut ledger = Ledger::default();
+            ledger.messages.unpaired = unpaired;
+            ledger
+        };
+        queue.answer(0, 1, counted(1));
+        queue.give_up(0, filled(10), 1);
+        queue.answer(0, u64::MAX, counted(2));
+        assert_eq!(queue.lock().ledger(), counted(1));
+        let mut state = queue.lock();
+        assert!(state.is_answered() && state.is_written());
+        state.advance();
+        assert_eq!(state.ledger(), counted(2));
     }
 
     #[test]

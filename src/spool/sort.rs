@@ -9,6 +9,11 @@ use super::{
     trim::{self, Removed},
 };
 use crate::{escape::escaped, time::Timestamp};
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, RenameFlags, renameat2},
+};
 use std::{
     collections::HashSet,
     fmt::{self, Display, Formatter},
@@ -241,9 +246,11 @@ impl Sorter {
     /// Moves a file to where it waits.
     fn wait(&self, name: &str, scan: &mut Scan) -> bool {
         let from = self.new.join(name);
-        let free = candidates(name).find(|name| self.waiting.join(name).symlink_metadata().is_err());
-        let moved = free.ok_or_else(|| io::ErrorKind::AlreadyExists.into());
-        match moved.and_then(|free| fs::rename(&from, self.waiting.join(&free)).map(|()| free)) {
+        let moved = candidates(name).find_map(|name| match rename(&from, &self.waiting.join(&name)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
+            renamed => Some(renamed.map(|()| name)),
+        });
+        match moved.unwrap_or_else(|| Err(io::ErrorKind::AlreadyExists.into())) {
             Ok(name) => {
                 scan.done.counts.moved += 1;
                 scan.done.moved.push(name);
@@ -334,6 +341,19 @@ impl Note {
     }
 }
 
+/// Gives a file a name that nothing has. Where the system cannot do both in one, somebody could take it in between.
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        Err(Errno::EINVAL | Errno::ENOSYS) => {}
+        renamed => return Ok(renamed?),
+    }
+    match to.symlink_metadata() {
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(_) => fs::rename(from, to),
+    }
+}
+
 /// Puts `file` into the archive unless it is there; whether it was not. Another file of the name is left in peace: this
 /// one gets the next free nanosecond.
 fn archive(file: &Path, directory: &Path, name: &str, turn: &mut impl FnMut()) -> io::Result<bool> {
@@ -398,6 +418,19 @@ mod tests {
 
     fn rules(archive: bool, upload: bool) -> Rules {
         Rules { archive, upload, ..Rules::default() }
+    }
+
+    #[test]
+    fn no_file_takes_the_place_of_another() {
+        let spool = spool();
+        put(&spool, "new/c", "a", "one");
+        put(&spool, "waiting/c", "b", "two");
+        let path = |name| spool.0.join(name);
+        let taken = rename(&path("new/c/a"), &path("waiting/c/b")).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(path("waiting/c/b")).unwrap(), "two");
+        rename(&path("new/c/a"), &path("waiting/c/a")).unwrap();
+        assert_eq!((list(&spool, "new/c").len(), list(&spool, "waiting/c").len()), (0, 2));
     }
 
     #[test]

@@ -75,15 +75,18 @@ impl Destination {
         check("host", &self.host, self.host.bytes().all(is_host))?;
         check("login", &self.login, self.login.bytes().all(is_login))?;
         check("command", &self.command, !self.command.contains(char::is_control))?;
-        let known_hosts = expanded(&self.known_hosts)?;
-        let quote = if known_hosts.contains(' ') { "\"" } else { "" };
+        let quoted =
+            |path: &Path| expanded(path).map(|path| if path.contains(' ') { format!("\"{path}\"") } else { path });
+        let known_hosts = quoted(&self.known_hosts)?;
         let mut arguments = vec!["-p".to_owned(), self.port.to_string()];
         let mut option = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
         option("-o", "BatchMode=yes".to_owned());
         option("-o", "StrictHostKeyChecking=yes".to_owned());
-        option("-o", format!("UserKnownHostsFile={quote}{known_hosts}{quote}"));
+        option("-o", format!("UserKnownHostsFile={known_hosts}"));
+        option("-o", "GlobalKnownHostsFile=/dev/null".to_owned());
         if self.key.exists() {
-            option("-i", expanded(&self.key)?);
+            // -i looks for the file before it takes %% for %.
+            option("-o", format!("IdentityFile={}", quoted(&self.key)?));
         }
         if let Some(source) = self.source {
             option("-b", source.to_string());
@@ -382,8 +385,8 @@ mod tests {
         let key = scratch.0.join("a%b");
         fs::write(&key, "").unwrap();
         let common = "-p 49222 -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=";
-        let known = "/var/spool/sie/keys/known_hosts";
-        let without_key = format!("{common}{known} -l abc 2001:db8::1 rsync --server .");
+        let (known, global) = ("/var/spool/sie/keys/known_hosts", "-o GlobalKnownHostsFile=/dev/null");
+        let without_key = format!("{common}{known} {global} -l abc 2001:db8::1 rsync --server .");
         assert_eq!(destination().arguments().unwrap().join(" "), without_key);
         let all = Destination {
             known_hosts: "/a b/k".into(),
@@ -392,7 +395,9 @@ mod tests {
             ..destination()
         };
         let key = key.to_str().unwrap().replace('%', "%%");
-        let line = format!("{common}\"/a b/k\" -i {key} -b 192.0.2.1 -l abc 2001:db8::1 rsync --server .");
+        let line = format!(
+            "{common}\"/a b/k\" {global} -o IdentityFile={key} -b 192.0.2.1 -l abc 2001:db8::1 rsync --server ."
+        );
         assert_eq!(all.arguments().unwrap().join(" "), line);
         assert_eq!(all.arguments().unwrap().last().unwrap(), "rsync --server .");
         assert_eq!(Destination::decode(&all.encode()), Some(all));
