@@ -3,7 +3,10 @@
 use super::{Load, Role, SOON, Sensor, World, is_alive, wait_for};
 use crate::sensor::Counts;
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        inotify::{AddWatchFlags, InitFlags, Inotify},
+        signal::{Signal, kill},
+    },
     unistd::Pid,
 };
 use serde_json::Value;
@@ -11,7 +14,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    os::unix::net::UnixStream,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     process::Output,
     thread,
     time::{Duration, Instant},
@@ -323,6 +326,51 @@ fn a_second_sensor_is_asked_at_a_socket_of_its_own() {
     let other = second.start();
     other.says("another sensor is asked there; give this one a status_socket of its own");
     assert!(first.ask("status 1\n").contains(first.path("spool").to_str().unwrap()));
+}
+
+/// A file system that hangs must not take the supervisor along.
+#[test]
+fn the_supervisor_opens_nothing_in_the_spool_while_it_runs() {
+    let Some(world) = World::new() else { return };
+    world.configure(&[("upload", "no")]);
+    let sensor = world.start();
+    world.tell(&["pause", "upload"]);
+    sensor.says("upload is paused");
+    let upload = Pid::from_raw(sensor.child(Role::Upload));
+    kill(upload, Signal::SIGSTOP).unwrap();
+    thread::sleep(Duration::from_millis(100));
+    let watch = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+    watch.add_watch(&world.path("spool"), AddWatchFlags::IN_OPEN).unwrap();
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(watch.read_events().unwrap_err(), nix::Error::EAGAIN);
+    kill(upload, Signal::SIGCONT).unwrap();
+    world.tell(&["resume"]);
+    sensor.says("upload is resumed");
+}
+
+#[test]
+fn what_cannot_be_known_to_be_captured_is_not_until_somebody_says_so() {
+    let Some(world) = World::new() else { return };
+    world.configure(&[("upload", "no")]);
+    fs::create_dir_all(world.path("spool")).unwrap();
+    nix::unistd::chown(&world.path("spool"), Some(super::CAPTURE_USER.1.into()), None).unwrap();
+    fs::write(world.path("spool/.paused"), b"capture \xff\n").unwrap();
+    let sensor = world.begin();
+    let said = sensor.says("all is paused until that is known");
+    assert!(said.contains("cannot tell what is paused"), "{said}");
+    sensor.says("ready: capture is paused");
+    let (document, _) = world.document_with("readiness", |document| !reasons(document).contains(&"starting"));
+    assert_eq!(reasons(&document), ["paused"]);
+    let text = document["reasons"][0]["text"].as_str().unwrap();
+    assert!(text.starts_with("capture and upload, since there is no telling what is: .paused in "), "{text}");
+    assert!(!sensor.children().values().any(|role| *role == Role::Capture));
+    // What was not to be known stays paused, but for what is named.
+    let said = world.tell(&["resume", "upload"]);
+    assert_eq!(said, "capture: paused; to go on: sie-dns-sensor resume capture\nupload: not paused\n");
+    sensor.says("upload is resumed");
+    world.tell(&["resume"]);
+    sensor.says("capture is resumed");
+    wait_for("a capture process", SOON, || sensor.children().values().any(|role| *role == Role::Capture).then_some(()));
 }
 
 impl World {

@@ -49,9 +49,6 @@ impl Supervisor {
             let start = self.start_order(Vec::new(), false);
             self.upload =
                 self.started(Child::start(Role::Upload, start, delivery::layout(upload::SLOTS), now), Role::Upload);
-            if self.paused.upload.is_some() {
-                self.tell_upload();
-            }
         }
         self.start_views(now);
         let up = network::interfaces();
@@ -173,6 +170,7 @@ impl Supervisor {
             match report {
                 // Its successor says so too, or is there already.
                 Report::InterfaceLost(..) | Report::DirectoryGone | Report::Outdated | Report::Ready(..) => {}
+                Report::Paused(..) | Report::PausedUnread(..) => {}
                 report => self.heed(report, Role::Capture, false),
             }
         }
@@ -206,6 +204,8 @@ impl Supervisor {
             Report::Ready(since, opened) => self.captures(since, &opened, is_successor),
             Report::DirectoryGone => self.make_spool_anew(),
             Report::Outdated => self.replace_upload(),
+            Report::Paused(paused) => self.learn_pauses(Ok(paused)),
+            Report::PausedUnread(error) => self.learn_pauses(Err(error)),
             Report::Hopeless(message, is_settings) => {
                 self.log.error(&message);
                 // Without its views the sensor does its work all the same.
