@@ -4,9 +4,9 @@ use crate::time::Timestamp;
 use clap::ValueEnum;
 use std::{
     fmt::Write as _,
-    fs::{self, OpenOptions},
+    fs::{self, OpenOptions, Permissions},
     io::{self, ErrorKind, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -14,6 +14,7 @@ use std::{
 const NAME: &str = ".paused";
 /// While it is written.
 const PART: &str = ".paused.part";
+const MODE: u32 = 0o640;
 /// Longer ones are somebody else's.
 const LENGTH_MAX: u64 = 4096;
 
@@ -84,8 +85,10 @@ impl Paused {
             });
         }
         let _ = fs::remove_file(&part); // of a command that was killed
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&part)?;
-        let written = file.write_all(self.text().as_bytes()).and_then(|()| file.sync_all());
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&part)?;
+        // Whatever the umask of who writes it: the sensor's users are to read it.
+        let written = file.set_permissions(Permissions::from_mode(MODE));
+        let written = written.and_then(|()| file.write_all(self.text().as_bytes())).and_then(|()| file.sync_all());
         written.and_then(|()| fs::rename(&part, path)).inspect_err(|_| drop(fs::remove_file(&part)))
     }
 

@@ -373,6 +373,26 @@ fn what_cannot_be_known_to_be_captured_is_not_until_somebody_says_so() {
     wait_for("a capture process", SOON, || sensor.children().values().any(|role| *role == Role::Capture).then_some(()));
 }
 
+#[test]
+fn a_pause_can_be_read_and_resumed_whoever_wrote_it() {
+    let Some(world) = World::new() else { return };
+    world.configure(&[("upload", "no")]);
+    let sensor = world.start();
+    let config = world.path("config");
+    let inside = world.inside(&["pause", "capture", "-c", config.to_str().unwrap()]);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "umask 077; exec \"$@\"", "sh"]).arg(inside.get_program()).args(inside.get_args());
+    assert!(command.output().unwrap().status.success());
+    let file = world.path("spool/.paused");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+    sensor.says("capture is paused");
+    nix::unistd::chown(&file, Some(0.into()), Some(0.into())).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    sensor.says("it stays as it was");
+    world.tell(&["resume"]);
+    sensor.says("capture is resumed");
+}
+
 impl World {
     /// `pause` or `resume`, which must succeed; what it prints.
     #[track_caller]
