@@ -393,6 +393,25 @@ fn a_pause_can_be_read_and_resumed_whoever_wrote_it() {
     sensor.says("capture is resumed");
 }
 
+#[test]
+fn a_supervisor_that_hangs_is_not_called_healthy() {
+    let Some(world) = World::new() else { return };
+    world.namespace.link(&["set", "lo", "up"]);
+    world.configure(&[("upload", "no"), ("metrics_listen", METRICS)]);
+    let sensor = world.start();
+    assert!(world.scrape("GET /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 "));
+    let supervisor = Pid::from_raw(sensor.pid());
+    kill(supervisor, Signal::SIGSTOP).unwrap();
+    let status =
+        wait_for("no answer", 2 * SOON, || Some(world.status(&[])).filter(|told| told.status.code() == Some(3)));
+    let said = String::from_utf8_lossy(&status.stderr);
+    assert!(said.contains("the supervisor has said nothing for"), "{said}");
+    assert_eq!(world.status(&["--openmetrics"]).status.code(), Some(3));
+    assert!(world.scrape("GET /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 503 "));
+    kill(supervisor, Signal::SIGCONT).unwrap();
+    wait_for("an answer", SOON, || (world.status(&[]).status.code() != Some(3)).then_some(()));
+}
+
 impl World {
     /// `pause` or `resume`, which must succeed; what it prints.
     #[track_caller]

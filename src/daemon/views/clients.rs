@@ -177,7 +177,10 @@ impl Client {
                 answers.to(&String::from_utf8_lossy(&self.request)).into_bytes()
             }
             Kind::Metrics if is_too_long || http::is_whole(&self.request) => {
-                http::respond(&self.request, || answers.metrics().to_owned())
+                http::respond(&self.request, || match answers.fault() {
+                    Some(fault) => Err(fault),
+                    None => Ok(answers.metrics().to_owned()),
+                })
             }
             Kind::Status | Kind::Metrics => Vec::new(),
         }
