@@ -9,7 +9,8 @@ use crate::{
     escape::escaped,
 };
 use nix::{
-    sys::stat::{Mode, umask},
+    fcntl::AT_FDCWD,
+    sys::stat::{FchmodatFlags, Mode, fchmodat},
     unistd::Gid,
 };
 use std::{
@@ -53,8 +54,8 @@ impl Inherited {
 const STATUS: u8 = 1;
 const METRICS: u8 = 2;
 
-/// What a socket's file forbids: all to others, executing to everybody.
-const UMASK: Mode = Mode::from_bits_truncate(0o117);
+/// Of a socket's file: whoever may write to it may ask.
+const MODE: Mode = Mode::from_bits_truncate(0o660);
 /// Of the directory that is made for it.
 const DIRECTORY: u32 = 0o755;
 
@@ -115,14 +116,16 @@ impl Listeners {
             DirBuilder::new().mode(DIRECTORY).create(directory)?;
         }
         make_room(path)?;
-        let before = umask(UMASK);
-        let bound = UnixListener::bind(path);
-        umask(before);
-        let listener = bound?;
+        let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
         self.files.push(SocketFile::new(path)?);
+        // Neither follows a link, which only who may write to the directory could have put there.
+        fchmodat(AT_FDCWD, path, MODE, FchmodatFlags::NoFollowSymlink)?;
         if fs::symlink_metadata(path)?.gid() != group.as_raw() {
-            lchown(path, None, Some(group.as_raw()))?;
+            // A unit may have taken the right to; then it is for those who are root, or in the group that it is of.
+            if let Err(error) = lchown(path, None, Some(group.as_raw())) {
+                self.failed.push(format!("the sensor's group cannot ask at {}: {error}", escaped(path)));
+            }
         }
         Ok(listener.into())
     }
