@@ -10,15 +10,19 @@ use crate::{
 };
 use nix::{
     fcntl::AT_FDCWD,
+    sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
+        sockopt::ReuseAddr,
+    },
     sys::stat::{FchmodatFlags, Mode, fchmodat},
     unistd::Gid,
 };
 use std::{
     fs::{self, DirBuilder},
     io,
-    net::TcpListener,
+    net::SocketAddr,
     os::{
-        fd::OwnedFd,
+        fd::{AsRawFd, OwnedFd},
         unix::{
             fs::{DirBuilderExt, FileTypeExt, MetadataExt, lchown},
             net::{UnixListener, UnixStream},
@@ -56,6 +60,8 @@ const METRICS: u8 = 2;
 
 /// Of a socket's file: whoever may write to it may ask.
 const MODE: Mode = Mode::from_bits_truncate(0o660);
+/// Clients that wait to be let in.
+const BACKLOG: i32 = 128;
 /// Of the directory that is made for it.
 const DIRECTORY: u32 = 0o755;
 
@@ -81,11 +87,7 @@ impl Listeners {
         match &settings.metrics_listen {
             None => {}
             Some(MetricsListen::Tcp(address)) => {
-                let bound = TcpListener::bind(address).and_then(|listener| {
-                    listener.set_nonblocking(true)?;
-                    Ok(listener.into())
-                });
-                listeners.metrics = listeners.judge("metrics", &address.to_string(), bound);
+                listeners.metrics = listeners.judge("metrics", &address.to_string(), tcp(*address));
             }
             Some(MetricsListen::Unix(path)) => {
                 let bound = listeners.unix(path, group);
@@ -129,6 +131,18 @@ impl Listeners {
         }
         Ok(listener.into())
     }
+}
+
+/// Listens at an address, also when no interface has it yet, as may be while the system starts.
+fn tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let listener = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    setsockopt(&listener, ReuseAddr, &true)?;
+    #[cfg(target_os = "linux")]
+    setsockopt(&listener, nix::sys::socket::sockopt::IpFreebind, &true)?;
+    bind(listener.as_raw_fd(), &SockaddrStorage::from(address))?;
+    listen(&listener, Backlog::new(BACKLOG)?)?;
+    Ok(listener)
 }
 
 /// Removes a socket that a killed sensor left behind. Anything else stays.
@@ -175,6 +189,7 @@ mod tests {
     use super::*;
     use crate::spool::part::tests::Scratch;
     use nix::unistd::getegid;
+    use std::net::TcpListener;
 
     fn bind(path: &Path) -> Listeners {
         Listeners::bind(&Settings { status_socket: path.to_owned(), ..Settings::default() }, getegid())
@@ -208,6 +223,15 @@ mod tests {
         fs::write(&path, "a file").unwrap();
         assert!(bind(&path).failed[0].contains("something else of that name"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "a file");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_address_that_is_not_there_yet_is_listened_at() {
+        assert!(tcp("192.0.2.1:0".parse().unwrap()).is_ok());
+        if tcp("[::1]:0".parse().unwrap()).is_ok() {
+            assert!(tcp("[2001:db8::1]:0".parse().unwrap()).is_ok());
+        }
     }
 
     #[test]
