@@ -165,21 +165,23 @@ impl Supervisor {
         for report in reports(&mut self.successor) {
             self.heed(report, Role::Capture, true);
         }
-        let of_leaving: Vec<Report> = self.leaving.iter_mut().flat_map(Child::reports).collect();
-        for report in of_leaving {
+        let reports = |child: &mut Child| (child.role(), child.reports());
+        let of_leaving: Vec<(Role, Vec<Report>)> = self.leaving.iter_mut().map(reports).collect();
+        for (role, report) in of_leaving.into_iter().flat_map(|(role, all)| all.into_iter().map(move |one| (role, one)))
+        {
             match report {
                 // Its successor says so too, or is there already.
                 Report::InterfaceLost(..) | Report::DirectoryGone | Report::Outdated | Report::Ready(..) => {}
                 Report::Paused(..) | Report::PausedUnread(..) => {}
-                report => self.heed(report, Role::Capture, false),
+                report => self.heed(report, role, false),
             }
         }
     }
 
     /// What a child that is gone had still to say: log lines, and why.
-    pub(super) fn heed_last(&mut self, report: Report) {
+    pub(super) fn heed_last(&mut self, report: Report, role: Role) {
         if let Report::Log(..) | Report::Hopeless(..) | Report::Published = report {
-            self.heed(report, Role::Capture, false);
+            self.heed(report, role, false);
         }
     }
 
