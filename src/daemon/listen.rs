@@ -18,13 +18,13 @@ use nix::{
     unistd::Gid,
 };
 use std::{
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, Permissions},
     io,
     net::SocketAddr,
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::{
-            fs::{DirBuilderExt, FileTypeExt, MetadataExt, lchown},
+            fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, lchown},
             net::{UnixListener, UnixStream},
         },
     },
@@ -116,6 +116,7 @@ impl Listeners {
     fn unix(&mut self, path: &Path, group: Gid) -> io::Result<OwnedFd> {
         if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
             DirBuilder::new().mode(DIRECTORY).create(directory)?;
+            fs::set_permissions(directory, Permissions::from_mode(DIRECTORY))?; // whatever the umask
         }
         make_room(path)?;
         let listener = UnixListener::bind(path)?;
