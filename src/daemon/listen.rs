@@ -11,7 +11,7 @@ use crate::{
 use nix::{
     fcntl::AT_FDCWD,
     sys::socket::{
-        AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
+        AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, listen, setsockopt, socket,
         sockopt::ReuseAddr,
     },
     sys::stat::{FchmodatFlags, Mode, fchmodat},
@@ -146,13 +146,22 @@ fn tcp(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(listener)
 }
 
+/// Connects without waiting: where nobody lets clients in, and many wait, that would be for ever. Then the error is
+/// [`io::ErrorKind::WouldBlock`].
+pub fn connect(path: &Path) -> io::Result<UnixStream> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    nix::sys::socket::connect(stream.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(stream.into())
+}
+
 /// Removes a socket that a killed sensor left behind. Anything else stays.
 fn make_room(path: &Path) -> io::Result<()> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
     if !found.file_type().is_socket() {
         return Err(io::Error::other("there is something else of that name"));
     }
-    match UnixStream::connect(path) {
+    match connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         _ => Err(io::Error::other("another sensor is asked there; give this one a status_socket of its own")),
     }
@@ -224,6 +233,18 @@ mod tests {
         fs::write(&path, "a file").unwrap();
         assert!(bind(&path).failed[0].contains("something else of that name"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "a file");
+    }
+
+    #[test]
+    fn nobody_waits_for_one_that_lets_nobody_in() {
+        let scratch = Scratch::new();
+        let path = scratch.0.join("status.sock");
+        let _first = bind(&path);
+        let full = |_| connect(&path).map_err(|error| error.kind());
+        let waiting: Vec<_> = (0..100_000).map(full).take_while(Result::is_ok).collect();
+        assert!(!waiting.is_empty() && connect(&path).is_err());
+        let second = bind(&path);
+        assert!(second.failed[0].contains("another sensor is asked there"), "{second:?}");
     }
 
     #[cfg(target_os = "linux")]
