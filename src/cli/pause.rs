@@ -101,7 +101,8 @@ fn write(settings: &Settings, change: impl FnOnce(&mut Paused), now: Timestamp) 
     let owner = users::of_capture(settings)?;
     let directory = &settings.spool_dir;
     let write = || {
-        let mut paused = Paused::read(directory)?.at(now);
+        // What cannot be read is written anew: all may have been paused, and what is said of it now is shown.
+        let mut paused = Paused::read(directory).unwrap_or(Paused::ALL).at(now);
         change(&mut paused);
         paused.write(directory)?;
         Ok(paused)

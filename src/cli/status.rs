@@ -4,7 +4,7 @@ mod table;
 
 use crate::{
     config,
-    daemon::{SystemClock, views},
+    daemon::{SystemClock, listen, views},
     escape::{Escaped, escaped},
     time::Clock,
 };
@@ -16,6 +16,7 @@ use std::{
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::ExitCode,
+    thread,
     time::Duration,
 };
 
@@ -30,6 +31,8 @@ const SETTINGS: u8 = 78;
 
 /// How long the sensor has for its answer. It takes a moment.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two tries to be let in.
+const AGAIN: Duration = Duration::from_millis(50);
 /// The longest answer that is read: many times what one with as many interfaces has as are shown.
 const ANSWER_MAX: u64 = 4 << 20;
 
@@ -109,7 +112,8 @@ fn printed(shown: io::Result<()>, code: u8) -> Result<u8, Failure> {
 }
 
 fn ask(path: &Path, request: &str) -> io::Result<String> {
-    let mut stream = UnixStream::connect(path)?;
+    let mut stream = connect(path)?;
+    stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     // Who is turned away may have been told so before it says anything.
@@ -122,6 +126,17 @@ fn ask(path: &Path, request: &str) -> io::Result<String> {
         _ if answer.is_empty() => Err(ErrorKind::UnexpectedEof.into()),
         _ => Ok(answer),
     }
+}
+
+/// There may be many who wait to be let in.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    for _ in 1..PATIENCE.as_millis() / AGAIN.as_millis() {
+        match listen::connect(path) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(AGAIN),
+            connected => return connected,
+        }
+    }
+    listen::connect(path)
 }
 
 fn failure(path: &Path, error: &io::Error) -> Failure {

@@ -348,9 +348,9 @@ impl MetricsListen {
 }
 
 /// An address and a port, or a path.
-pub(super) fn metrics_listen(text: &str, _: &mut Remarks) -> Result<MetricsListen, Faults> {
+pub(super) fn metrics_listen(text: &str, remarks: &mut Remarks) -> Result<MetricsListen, Faults> {
     match text.starts_with('/') {
-        true => Ok(MetricsListen::Unix(text.into())),
+        true => path(text, remarks).map(MetricsListen::Unix),
         false => text.parse().map(MetricsListen::Tcp).map_err(|_| Fault::NotSocketAddress.into()),
     }
 }
@@ -361,6 +361,14 @@ mod tests {
 
     fn server(text: &str) -> Option<SubmitServer> {
         submit_server(text, &mut Vec::new()).ok()
+    }
+
+    #[test]
+    fn metrics_are_at_an_address_or_a_path_of_one_line() {
+        let of = |text: &str| metrics_listen(text, &mut Vec::new());
+        assert_eq!(of("/run/metrics.sock"), Ok(MetricsListen::Unix("/run/metrics.sock".into())));
+        assert_eq!(of("/run/a\nuser=root"), Err(Fault::ControlCharacter.into()));
+        assert!(of("[::1]:9353").is_ok() && of("metrics.sock").is_err());
     }
 
     #[test]

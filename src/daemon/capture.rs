@@ -232,7 +232,7 @@ impl Capture {
                 match order {
                     Order::Settings(text) => self.change(&text, &mut post),
                     Order::Leave(cut) => leave = Some(cut),
-                    Order::Start(_) | Order::Look | Order::Pause(_) => {}
+                    Order::Start(_) | Order::Look => {}
                 }
             }
             if let Some(cut) = leave.or_else(|| post.is_to_leave().then_some(None)) {

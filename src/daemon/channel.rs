@@ -3,6 +3,7 @@
 //!
 //! A message is its length (4 bytes, big-endian), a letter for what it is, and text.
 
+use super::paused::Paused;
 use crate::{config::LogLevel, sys::passing, time::Timestamp};
 use nix::poll::{PollFd, PollFlags};
 use std::{
@@ -28,8 +29,6 @@ pub enum Order {
     Settings(String),
     /// There are new files.
     Look,
-    /// Send nothing for now, or go on.
-    Pause(bool),
     /// Finish and exit. With a time, another child has the packets from there on.
     Leave(Option<Timestamp>),
 }
@@ -66,6 +65,10 @@ pub enum Report {
     DirectoryGone,
     /// A directory that its sandbox holds on to is another one now: a new child is wanted.
     Outdated,
+    /// What somebody has paused.
+    Paused(Paused),
+    /// There is no telling what is paused, and why.
+    PausedUnread(String),
     /// It cannot do its work, and a new one could not either, until somebody changes something: the message, and whether it
     /// is a matter of settings.
     Hopeless(String, bool),
@@ -100,7 +103,6 @@ impl Message for Order {
             }
             Order::Settings(text) => (b'C', text.clone()),
             Order::Look => (b'N', String::new()),
-            Order::Pause(is_on) => (b'P', is_on.to_string()),
             Order::Leave(cut) => (b'L', cut.map_or(String::new(), |cut| cut.as_nanos().to_string())),
         }
     }
@@ -123,7 +125,6 @@ impl Message for Order {
             }
             b'C' => Order::Settings(text.to_owned()),
             b'N' => Order::Look,
-            b'P' => Order::Pause(text.parse().ok()?),
             b'L' if text.is_empty() => Order::Leave(None),
             b'L' => Order::Leave(Some(Timestamp::from_nanos(text.parse().ok()?))),
             _ => return None,
@@ -142,6 +143,8 @@ impl Message for Report {
             Report::Published => (b'P', String::new()),
             Report::DirectoryGone => (b'G', String::new()),
             Report::Outdated => (b'O', String::new()),
+            Report::Paused(paused) => (b'Z', paused.text()),
+            Report::PausedUnread(error) => (b'z', error.clone()),
             Report::Hopeless(message, false) => (b'H', message.clone()),
             Report::Hopeless(message, true) => (b'h', message.clone()),
         }
@@ -168,6 +171,8 @@ impl Message for Report {
             b'P' => Report::Published,
             b'G' => Report::DirectoryGone,
             b'O' => Report::Outdated,
+            b'Z' => Report::Paused(Paused::parse(text)?),
+            b'z' => Report::PausedUnread(text.to_owned()),
             b'H' => Report::Hopeless(text.to_owned(), false),
             b'h' => Report::Hopeless(text.to_owned(), true),
             _ => return None,
@@ -306,7 +311,7 @@ pub fn passed(stream: &UnixStream) -> io::Result<(u8, Vec<OwnedFd>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::paused::Until, *};
 
     #[test]
     fn descriptors_come_before_the_messages_and_cost_none_of_them() {
@@ -344,7 +349,6 @@ mod tests {
             Order::Start(alone),
             Order::Settings("x=1\n".into()),
             Order::Look,
-            Order::Pause(true),
             Order::Leave(None),
             Order::Leave(Some(cut)),
         ];
@@ -360,6 +364,9 @@ mod tests {
             Report::Published,
             Report::DirectoryGone,
             Report::Outdated,
+            Report::Paused(Paused::default()),
+            Report::Paused(Paused { upload: Some(Until::Time(Timestamp::new(17, 0))), ..Paused::ALL }),
+            Report::PausedUnread("no".into()),
             Report::Hopeless("h".into(), true),
             Report::Hopeless("h".into(), false),
         ];

@@ -9,17 +9,22 @@ use crate::{
     escape::escaped,
 };
 use nix::{
-    sys::stat::{Mode, umask},
+    fcntl::AT_FDCWD,
+    sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, listen, setsockopt, socket,
+        sockopt::ReuseAddr,
+    },
+    sys::stat::{FchmodatFlags, Mode, fchmodat},
     unistd::Gid,
 };
 use std::{
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, Permissions},
     io,
-    net::TcpListener,
+    net::SocketAddr,
     os::{
-        fd::OwnedFd,
+        fd::{AsRawFd, OwnedFd},
         unix::{
-            fs::{DirBuilderExt, FileTypeExt, MetadataExt, lchown},
+            fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, lchown},
             net::{UnixListener, UnixStream},
         },
     },
@@ -53,8 +58,10 @@ impl Inherited {
 const STATUS: u8 = 1;
 const METRICS: u8 = 2;
 
-/// What a socket's file forbids: all to others, executing to everybody.
-const UMASK: Mode = Mode::from_bits_truncate(0o117);
+/// Of a socket's file: whoever may write to it may ask.
+const MODE: Mode = Mode::from_bits_truncate(0o660);
+/// Clients that wait to be let in.
+const BACKLOG: i32 = 128;
 /// Of the directory that is made for it.
 const DIRECTORY: u32 = 0o755;
 
@@ -80,11 +87,7 @@ impl Listeners {
         match &settings.metrics_listen {
             None => {}
             Some(MetricsListen::Tcp(address)) => {
-                let bound = TcpListener::bind(address).and_then(|listener| {
-                    listener.set_nonblocking(true)?;
-                    Ok(listener.into())
-                });
-                listeners.metrics = listeners.judge("metrics", &address.to_string(), bound);
+                listeners.metrics = listeners.judge("metrics", &address.to_string(), tcp(*address));
             }
             Some(MetricsListen::Unix(path)) => {
                 let bound = listeners.unix(path, group);
@@ -113,19 +116,43 @@ impl Listeners {
     fn unix(&mut self, path: &Path, group: Gid) -> io::Result<OwnedFd> {
         if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
             DirBuilder::new().mode(DIRECTORY).create(directory)?;
+            fs::set_permissions(directory, Permissions::from_mode(DIRECTORY))?; // whatever the umask
         }
         make_room(path)?;
-        let before = umask(UMASK);
-        let bound = UnixListener::bind(path);
-        umask(before);
-        let listener = bound?;
+        let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
         self.files.push(SocketFile::new(path)?);
+        // Neither follows a link, which only who may write to the directory could have put there.
+        fchmodat(AT_FDCWD, path, MODE, FchmodatFlags::NoFollowSymlink)?;
         if fs::symlink_metadata(path)?.gid() != group.as_raw() {
-            lchown(path, None, Some(group.as_raw()))?;
+            // A unit may have taken the right to; then it is for those who are root, or in the group that it is of.
+            if let Err(error) = lchown(path, None, Some(group.as_raw())) {
+                self.failed.push(format!("the sensor's group cannot ask at {}: {error}", escaped(path)));
+            }
         }
         Ok(listener.into())
     }
+}
+
+/// Listens at an address, also when no interface has it yet, as may be while the system starts.
+fn tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let listener = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    setsockopt(&listener, ReuseAddr, &true)?;
+    #[cfg(target_os = "linux")]
+    setsockopt(&listener, nix::sys::socket::sockopt::IpFreebind, &true)?;
+    bind(listener.as_raw_fd(), &SockaddrStorage::from(address))?;
+    listen(&listener, Backlog::new(BACKLOG)?)?;
+    Ok(listener)
+}
+
+/// Connects without waiting: where nobody lets clients in, and many wait, that would be for ever. Then the error is
+/// [`io::ErrorKind::WouldBlock`].
+pub fn connect(path: &Path) -> io::Result<UnixStream> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    nix::sys::socket::connect(stream.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(stream.into())
 }
 
 /// Removes a socket that a killed sensor left behind. Anything else stays.
@@ -134,7 +161,7 @@ fn make_room(path: &Path) -> io::Result<()> {
     if !found.file_type().is_socket() {
         return Err(io::Error::other("there is something else of that name"));
     }
-    match UnixStream::connect(path) {
+    match connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         _ => Err(io::Error::other("another sensor is asked there; give this one a status_socket of its own")),
     }
@@ -172,6 +199,7 @@ mod tests {
     use super::*;
     use crate::spool::part::tests::Scratch;
     use nix::unistd::getegid;
+    use std::net::TcpListener;
 
     fn bind(path: &Path) -> Listeners {
         Listeners::bind(&Settings { status_socket: path.to_owned(), ..Settings::default() }, getegid())
@@ -205,6 +233,27 @@ mod tests {
         fs::write(&path, "a file").unwrap();
         assert!(bind(&path).failed[0].contains("something else of that name"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "a file");
+    }
+
+    #[test]
+    fn nobody_waits_for_one_that_lets_nobody_in() {
+        let scratch = Scratch::new();
+        let path = scratch.0.join("status.sock");
+        let _first = bind(&path);
+        let full = |_| connect(&path).map_err(|error| error.kind());
+        let waiting: Vec<_> = (0..100_000).map(full).take_while(Result::is_ok).collect();
+        assert!(!waiting.is_empty() && connect(&path).is_err());
+        let second = bind(&path);
+        assert!(second.failed[0].contains("another sensor is asked there"), "{second:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_address_that_is_not_there_yet_is_listened_at() {
+        assert!(tcp("192.0.2.1:0".parse().unwrap()).is_ok());
+        if tcp("[::1]:0".parse().unwrap()).is_ok() {
+            assert!(tcp("[2001:db8::1]:0".parse().unwrap()).is_ok());
+        }
     }
 
     #[test]

@@ -4,9 +4,9 @@ use crate::time::Timestamp;
 use clap::ValueEnum;
 use std::{
     fmt::Write as _,
-    fs::{self, OpenOptions},
+    fs::{self, OpenOptions, Permissions},
     io::{self, ErrorKind, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -14,6 +14,7 @@ use std::{
 const NAME: &str = ".paused";
 /// While it is written.
 const PART: &str = ".paused.part";
+const MODE: u32 = 0o640;
 /// Longer ones are somebody else's.
 const LENGTH_MAX: u64 = 4096;
 
@@ -55,6 +56,9 @@ pub struct Paused {
 }
 
 impl Paused {
+    /// Everything: as long as nobody knows.
+    pub const ALL: Paused = Paused { capture: Some(Until::Resumed), upload: Some(Until::Resumed) };
+
     /// What the file in this directory says; nothing is paused if there is none.
     pub fn read(directory: &Path) -> io::Result<Paused> {
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
@@ -68,7 +72,7 @@ impl Paused {
         }
         let mut text = String::new();
         file.take(LENGTH_MAX).read_to_string(&mut text)?;
-        Ok(Paused::parse(&text))
+        Paused::parse(&text).ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "it says nothing that is known"))
     }
 
     /// Writes the file, or removes it.
@@ -81,8 +85,10 @@ impl Paused {
             });
         }
         let _ = fs::remove_file(&part); // of a command that was killed
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&part)?;
-        let written = file.write_all(self.text().as_bytes()).and_then(|()| file.sync_all());
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&part)?;
+        // Whatever the umask of who writes it: the sensor's users are to read it.
+        let written = file.set_permissions(Permissions::from_mode(MODE));
+        let written = written.and_then(|()| file.write_all(self.text().as_bytes())).and_then(|()| file.sync_all());
         written.and_then(|()| fs::rename(&part, path)).inspect_err(|_| drop(fs::remove_file(&part)))
     }
 
@@ -104,7 +110,7 @@ impl Paused {
     }
 
     /// A line for each part that is paused: its name, and the second of its end.
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let mut text = String::new();
         for (part, until) in [(Part::Capture, self.capture), (Part::Upload, self.upload)] {
             let _ = match until {
@@ -116,19 +122,17 @@ impl Paused {
         text
     }
 
-    /// Lines that are none are left out: what cannot be understood pauses nothing.
-    fn parse(text: &str) -> Paused {
+    /// `None` if a line cannot be understood: it may have been to pause something.
+    pub fn parse(text: &str) -> Option<Paused> {
         let mut paused = Paused::default();
         for line in text.lines() {
             let (name, until) = match line.split_once(' ') {
-                None => (line, Some(Until::Resumed)),
-                Some((name, time)) => (name, time.parse().ok().map(|time| Until::Time(Timestamp::new(time, 0)))),
+                None => (line, Until::Resumed),
+                Some((name, time)) => (name, Until::Time(Timestamp::new(time.parse().ok()?, 0))),
             };
-            if let Ok(part) = Part::from_str(name, false) {
-                paused.set(part, until);
-            }
+            paused.set(Part::from_str(name, false).ok()?, Some(until));
         }
-        paused
+        Some(paused)
     }
 }
 
@@ -166,9 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_and_links_pause_nothing() {
-        assert_eq!(Paused::parse("capture soon\nupload x\nthings\n\n capture\n\u{0}"), Paused::default());
+    fn nonsense_bytes_and_links_are_errors_and_not_nothing() {
         let scratch = Scratch::new();
+        for bytes in [&b"capture soon"[..], b"things", b"\n", b" capture", b"capture\n\0", b"capture\n\xff"] {
+            fs::write(scratch.0.join(NAME), bytes).unwrap();
+            let error = Paused::read(&scratch.0).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidData, "{bytes:?}");
+        }
+        fs::remove_file(scratch.0.join(NAME)).unwrap();
         symlink("/etc/passwd", scratch.0.join(NAME)).unwrap();
         assert!(Paused::read(&scratch.0).is_err());
     }

@@ -6,6 +6,7 @@ use super::{
     delivery::{self, Delivery},
     directories,
     page::{Page, Slot},
+    paused::Paused,
     post::Post,
     privileges,
     sandbox::{self, Role},
@@ -28,6 +29,9 @@ use std::{
 /// How long it waits, told by a signal to leave, for the supervisor to say so: where all processes get the signal, the
 /// capture process has its last file still to publish.
 const LAST: Duration = Duration::from_secs(5);
+
+/// Between two looks at what somebody has paused.
+const PAUSES: Duration = Duration::from_secs(1);
 
 /// Threads that turn: this one, and the one that sends.
 pub const SLOTS: usize = 2;
@@ -58,6 +62,18 @@ struct Upload {
     slots: [Slot; SLOTS],
     settings: Settings,
     clock: SystemClock,
+    pauses: Pauses,
+}
+
+/// What somebody has paused, as far as is known.
+#[derive(Default)]
+struct Pauses {
+    /// Nothing is sent before it has been read once.
+    known: Option<Paused>,
+    /// What the supervisor was told last.
+    told: Option<Report>,
+    is_on: bool,
+    next: Duration,
 }
 
 fn begin(post: &mut Post, start: &Start) -> Result<Upload, (String, bool)> {
@@ -78,12 +94,14 @@ fn begin(post: &mut Post, start: &Start) -> Result<Upload, (String, bool)> {
     let service = service.map_err(|error| (format!("cannot prepare the upload: {error}"), false))?;
     let entered = confine(&settings, &stages).map_err(|error| (error.to_string(), false))?;
     post.confined("upload", &entered);
-    Ok(Upload { service, stages: places, others, slots, settings, clock })
+    Ok(Upload { service, stages: places, others, slots, settings, clock, pauses: Pauses::default() })
 }
 
-/// Leaves the process what an upload needs.
+/// Leaves the process what an upload needs. What is paused is said in the spool directory.
 pub fn confine(settings: &Settings, stages: &[PathBuf]) -> Result<sandbox::Entered, sandbox::SandboxError> {
-    sandbox::enter(&Role::Upload { stages, keys: &keys(settings), target: target(settings) })
+    let mut read = keys(settings);
+    read.push(settings.spool_dir.clone());
+    sandbox::enter(&Role::Upload { stages, keys: &read, target: target(settings) })
 }
 
 /// Directories: a key that is made later is found too. Where a key is a link, also that of what it links to. All of them may
@@ -141,7 +159,8 @@ impl Upload {
         let (mut is_gone, mut is_old) = (false, false);
         let mut leave_by = None;
         loop {
-            let limit = if leave_by.is_some() { LAST } else { Duration::MAX };
+            let is_news = self.heed_pauses(&mut post);
+            let limit = if leave_by.is_some() { LAST } else { PAUSES };
             post.wait_also(self.service.wait().min(limit), self.service.bell());
             self.slots[0].turn();
             if !self.service.has_begun() {
@@ -149,16 +168,12 @@ impl Upload {
             }
             self.report(&mut post);
             let now = self.clock.monotonic();
-            let mut is_to_look = self.service.is_due();
+            let mut is_to_look = self.service.is_due() || is_news;
             let mut is_to_leave =
                 post.is_to_leave() && (!post.is_supervised() || now >= *leave_by.get_or_insert(now + LAST));
             for order in post.orders() {
                 match order {
                     Order::Look => is_to_look = true,
-                    Order::Pause(is_on) => {
-                        self.service.pause(is_on);
-                        is_to_look = true;
-                    }
                     Order::Leave(_) => is_to_leave = true,
                     Order::Settings(text) => match Settings::from_text(&text) {
                         Ok(settings) => {
@@ -200,6 +215,33 @@ impl Upload {
                 return post.close();
             }
         }
+    }
+
+    /// Looks what is paused: here, since a file system that hangs must not take the supervisor along. Whether that changes
+    /// what is sent.
+    fn heed_pauses(&mut self, post: &mut Post) -> bool {
+        let now = self.clock.monotonic();
+        if now < self.pauses.next {
+            return false;
+        }
+        self.pauses.next = now + PAUSES;
+        let report = match Paused::read(&self.settings.spool_dir) {
+            Ok(paused) => {
+                self.pauses.known = Some(paused);
+                Report::Paused(paused)
+            }
+            Err(error) => Report::PausedUnread(error.to_string()),
+        };
+        if self.pauses.told.as_ref() != Some(&report) {
+            post.send(&report);
+            self.pauses.told = Some(report);
+        }
+        let is_on = self.pauses.known.unwrap_or(Paused::ALL).at(self.clock.wall()).upload.is_some();
+        let is_news = is_on != std::mem::replace(&mut self.pauses.is_on, is_on);
+        if is_news {
+            self.service.pause(is_on);
+        }
+        is_news
     }
 
     fn show(&self, stocks: [Stock; 3]) {

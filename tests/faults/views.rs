@@ -3,7 +3,10 @@
 use super::{Load, Role, SOON, Sensor, World, is_alive, wait_for};
 use crate::sensor::Counts;
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        inotify::{AddWatchFlags, InitFlags, Inotify},
+        signal::{Signal, kill},
+    },
     unistd::Pid,
 };
 use serde_json::Value;
@@ -11,7 +14,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    os::unix::net::UnixStream,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     process::Output,
     thread,
     time::{Duration, Instant},
@@ -323,6 +326,90 @@ fn a_second_sensor_is_asked_at_a_socket_of_its_own() {
     let other = second.start();
     other.says("another sensor is asked there; give this one a status_socket of its own");
     assert!(first.ask("status 1\n").contains(first.path("spool").to_str().unwrap()));
+}
+
+/// A file system that hangs must not take the supervisor along.
+#[test]
+fn the_supervisor_opens_nothing_in_the_spool_while_it_runs() {
+    let Some(world) = World::new() else { return };
+    world.configure(&[("upload", "no")]);
+    let sensor = world.start();
+    world.tell(&["pause", "upload"]);
+    sensor.says("upload is paused");
+    let upload = Pid::from_raw(sensor.child(Role::Upload));
+    kill(upload, Signal::SIGSTOP).unwrap();
+    thread::sleep(Duration::from_millis(100));
+    let watch = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+    watch.add_watch(&world.path("spool"), AddWatchFlags::IN_OPEN).unwrap();
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(watch.read_events().unwrap_err(), nix::Error::EAGAIN);
+    kill(upload, Signal::SIGCONT).unwrap();
+    world.tell(&["resume"]);
+    sensor.says("upload is resumed");
+}
+
+#[test]
+fn what_cannot_be_known_to_be_captured_is_not_until_somebody_says_so() {
+    let Some(world) = World::new() else { return };
+    world.configure(&[("upload", "no")]);
+    fs::create_dir_all(world.path("spool")).unwrap();
+    nix::unistd::chown(&world.path("spool"), Some(super::CAPTURE_USER.1.into()), None).unwrap();
+    fs::write(world.path("spool/.paused"), b"capture \xff\n").unwrap();
+    let sensor = world.begin();
+    let said = sensor.says("all is paused until that is known");
+    assert!(said.contains("cannot tell what is paused"), "{said}");
+    sensor.says("ready: capture is paused");
+    let (document, _) = world.document_with("readiness", |document| !reasons(document).contains(&"starting"));
+    assert_eq!(reasons(&document), ["paused"]);
+    let text = document["reasons"][0]["text"].as_str().unwrap();
+    assert!(text.starts_with("capture and upload, since there is no telling what is: .paused in "), "{text}");
+    assert!(!sensor.children().values().any(|role| *role == Role::Capture));
+    // What was not to be known stays paused, but for what is named.
+    let said = world.tell(&["resume", "upload"]);
+    assert_eq!(said, "capture: paused; to go on: sie-dns-sensor resume capture\nupload: not paused\n");
+    sensor.says("upload is resumed");
+    world.tell(&["resume"]);
+    sensor.says("capture is resumed");
+    wait_for("a capture process", SOON, || sensor.children().values().any(|role| *role == Role::Capture).then_some(()));
+}
+
+#[test]
+fn a_pause_can_be_read_and_resumed_whoever_wrote_it() {
+    let Some(world) = World::new() else { return };
+    world.configure(&[("upload", "no")]);
+    let sensor = world.start();
+    let config = world.path("config");
+    let inside = world.inside(&["pause", "capture", "-c", config.to_str().unwrap()]);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "umask 077; exec \"$@\"", "sh"]).arg(inside.get_program()).args(inside.get_args());
+    assert!(command.output().unwrap().status.success());
+    let file = world.path("spool/.paused");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+    sensor.says("capture is paused");
+    nix::unistd::chown(&file, Some(0.into()), Some(0.into())).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    sensor.says("it stays as it was");
+    world.tell(&["resume"]);
+    sensor.says("capture is resumed");
+}
+
+#[test]
+fn a_supervisor_that_hangs_is_not_called_healthy() {
+    let Some(world) = World::new() else { return };
+    world.namespace.link(&["set", "lo", "up"]);
+    world.configure(&[("upload", "no"), ("metrics_listen", METRICS)]);
+    let sensor = world.start();
+    assert!(world.scrape("GET /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 "));
+    let supervisor = Pid::from_raw(sensor.pid());
+    kill(supervisor, Signal::SIGSTOP).unwrap();
+    let status =
+        wait_for("no answer", 2 * SOON, || Some(world.status(&[])).filter(|told| told.status.code() == Some(3)));
+    let said = String::from_utf8_lossy(&status.stderr);
+    assert!(said.contains("the supervisor has said nothing for"), "{said}");
+    assert_eq!(world.status(&["--openmetrics"]).status.code(), Some(3));
+    assert!(world.scrape("GET /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 503 "));
+    kill(supervisor, Signal::SIGCONT).unwrap();
+    wait_for("an answer", SOON, || (world.status(&[]).status.code() != Some(3)).then_some(()));
 }
 
 impl World {

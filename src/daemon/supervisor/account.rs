@@ -28,13 +28,17 @@ impl Account {
                 self.ledger.add(&counts.ledger);
                 self.vitals.add(&counts.vitals);
                 for (name, link) in child.interfaces().iter().zip(&counts.links) {
-                    if self.links.len() < LINKS_MAX || self.links.contains_key(name) {
-                        self.links.entry(name.clone()).or_default().add(link);
-                    }
+                    self.add_link(name, link);
                 }
             }
             Role::Upload => self.deliver(Delivery::from_words(&child.record())),
             Role::Views => {}
+        }
+    }
+
+    fn add_link(&mut self, name: &str, link: &Link) {
+        if self.links.len() < LINKS_MAX || self.links.contains_key(name) {
+            self.links.entry(name.to_owned()).or_default().add(link);
         }
     }
 
@@ -67,9 +71,7 @@ impl Account {
     pub(super) fn merge(&mut self, other: Account) {
         self.ledger.add(&other.ledger);
         self.vitals.add(&other.vitals);
-        for (name, link) in other.links {
-            self.links.entry(name).or_default().add(&link);
-        }
+        other.links.iter().for_each(|(name, link)| self.add_link(name, link));
         self.deliver(other.delivery);
     }
 }
@@ -116,6 +118,16 @@ mod tests {
         assert_eq!((account.delivery.stocks[1].files, account.delivery.free), (7, Some(1)));
         account.deliver(Delivery { free: Some(2), ..delivery(0, None) });
         assert_eq!(account.delivery.stocks[1].files, 0);
+    }
+
+    #[test]
+    fn interfaces_are_bounded_however_many_processes_there_were() {
+        let mut account = Account::default();
+        for process in 0..3 {
+            let links = (0..200).map(|number| (format!("{process}-{number}"), Link::default())).collect();
+            account.merge(Account { links, ..Account::default() });
+        }
+        assert_eq!(account.links.len(), LINKS_MAX);
     }
 
     #[test]

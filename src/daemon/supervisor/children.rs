@@ -49,9 +49,6 @@ impl Supervisor {
             let start = self.start_order(Vec::new(), false);
             self.upload =
                 self.started(Child::start(Role::Upload, start, delivery::layout(upload::SLOTS), now), Role::Upload);
-            if self.paused.upload.is_some() {
-                self.tell_upload();
-            }
         }
         self.start_views(now);
         let up = network::interfaces();
@@ -168,20 +165,23 @@ impl Supervisor {
         for report in reports(&mut self.successor) {
             self.heed(report, Role::Capture, true);
         }
-        let of_leaving: Vec<Report> = self.leaving.iter_mut().flat_map(Child::reports).collect();
-        for report in of_leaving {
+        let reports = |child: &mut Child| (child.role(), child.reports());
+        let of_leaving: Vec<(Role, Vec<Report>)> = self.leaving.iter_mut().map(reports).collect();
+        for (role, report) in of_leaving.into_iter().flat_map(|(role, all)| all.into_iter().map(move |one| (role, one)))
+        {
             match report {
                 // Its successor says so too, or is there already.
                 Report::InterfaceLost(..) | Report::DirectoryGone | Report::Outdated | Report::Ready(..) => {}
-                report => self.heed(report, Role::Capture, false),
+                Report::Paused(..) | Report::PausedUnread(..) => {}
+                report => self.heed(report, role, false),
             }
         }
     }
 
     /// What a child that is gone had still to say: log lines, and why.
-    pub(super) fn heed_last(&mut self, report: Report) {
+    pub(super) fn heed_last(&mut self, report: Report, role: Role) {
         if let Report::Log(..) | Report::Hopeless(..) | Report::Published = report {
-            self.heed(report, Role::Capture, false);
+            self.heed(report, role, false);
         }
     }
 
@@ -206,6 +206,8 @@ impl Supervisor {
             Report::Ready(since, opened) => self.captures(since, &opened, is_successor),
             Report::DirectoryGone => self.make_spool_anew(),
             Report::Outdated => self.replace_upload(),
+            Report::Paused(paused) => self.learn_pauses(Ok(paused)),
+            Report::PausedUnread(error) => self.learn_pauses(Err(error)),
             Report::Hopeless(message, is_settings) => {
                 self.log.error(&message);
                 // Without its views the sensor does its work all the same.

@@ -53,7 +53,7 @@ impl Supervisor {
             if reports.is_empty() {
                 break;
             }
-            reports.into_iter().for_each(|report| self.heed_last(report));
+            reports.into_iter().for_each(|report| self.heed_last(report, child.role()));
         }
         let (name, pid) = (child.role().name(), child.pid());
         let was_killed = !status.success();

@@ -39,6 +39,8 @@ pub(super) struct View<'v> {
     pub(super) account: &'v Account,
     /// What somebody has paused.
     pub(super) paused: Paused,
+    /// Why all is paused, when nobody has said so.
+    pub(super) unknown: Option<&'v str>,
     /// Interfaces that are not captured from.
     pub(super) missing: Vec<String>,
     /// All processes have been ready once.
@@ -64,7 +66,8 @@ impl Health {
         let parts = [("capture", view.paused.capture), ("upload", view.paused.upload)];
         let parts: Vec<&str> = parts.iter().filter(|(_, until)| until.is_some()).map(|(part, _)| *part).collect();
         let paused = parts.join(" and ");
-        is("paused", (!parts.is_empty()).then(|| format!("{paused}; to go on: sie-dns-sensor resume")));
+        let why = view.unknown.map(|why| format!(", since there is no telling what is: {why}")).unwrap_or_default();
+        is("paused", (!parts.is_empty()).then(|| format!("{paused}{why}; to go on: sie-dns-sensor resume")));
         // Then nothing is expected.
         let is_capturing = view.paused.capture.is_none();
         let missing = if is_capturing { view.missing.join(", ") } else { String::new() };
@@ -291,6 +294,7 @@ mod tests {
             let view = View {
                 settings: &settings,
                 paused: Paused::default(),
+                unknown: None,
                 account,
                 missing,
                 is_ready: true,

@@ -13,7 +13,7 @@ mod state;
 
 use super::{
     SystemClock, backoff::Backoff, board::Board, child::Child, interfaces::Interfaces, listen::Listeners, log::Log,
-    orphans, paused::Paused, signals::Signals, timeline::Timeline,
+    orphans, signals::Signals, timeline::Timeline,
 };
 use crate::{
     config::Settings,
@@ -23,6 +23,7 @@ use crate::{
 use account::Account;
 use health::Health;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use pausing::Pauses;
 use std::{os::fd::AsFd, path::PathBuf, process::ExitCode, time::Duration};
 
 /// How often it looks after everything that no signal and no message tells.
@@ -65,9 +66,7 @@ pub struct Supervisor {
     /// What children that are gone counted.
     past: Account,
     health: Health,
-    /// What somebody has paused; when to look again.
-    paused: Paused,
-    next_pause: Duration,
+    pauses: Pauses,
     /// Children that ended and were not to.
     restarts: u64,
     began: Duration,
@@ -145,8 +144,7 @@ impl Supervisor {
             next_spool: None,
             past: Account::default(),
             health: Health::default(),
-            paused: Paused::default(),
-            next_pause: Duration::ZERO,
+            pauses: Pauses::default(),
             restarts: 0,
             began: clock.monotonic(),
             next_show: Duration::ZERO,
@@ -164,6 +162,7 @@ impl Supervisor {
     pub fn run(mut self) -> ExitCode {
         self.miss_interfaces();
         self.prepare_views();
+        self.read_pauses();
         loop {
             self.heed_pauses();
             self.start_children();

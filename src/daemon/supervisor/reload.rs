@@ -147,7 +147,7 @@ impl Supervisor {
 
     fn describe(&self) -> String {
         let (active, missing) = (self.interfaces.active().join(", "), self.interfaces.missing().join(", "));
-        if self.paused.capture.is_some() {
+        if self.pauses.now.capture.is_some() {
             return "capture is paused".to_owned();
         }
         match (active.is_empty(), missing.is_empty()) {

@@ -31,7 +31,8 @@ impl Supervisor {
         let (reasons, lines) = self.health.look(&health::View {
             settings: &self.settings,
             account: &account,
-            paused: self.paused,
+            paused: self.pauses.now,
+            unknown: self.pauses.unknown(),
             missing: self.interfaces.missing(),
             is_ready: self.is_ready,
             deaf: &self.listeners.failed,
@@ -56,7 +57,7 @@ impl Supervisor {
             "uptime": now.saturating_sub(self.began).as_secs(),
             "state": if reasons.is_empty() { "healthy" } else { "degraded" },
             "reasons": reasons,
-            "paused": self.pauses(),
+            "paused": self.shown_pauses(),
             "processes": self.processes(now),
             "restarts": self.restarts,
             "interfaces": self.links(account, now),

@@ -42,6 +42,8 @@ pub struct Clients {
     clients: Vec<Client>,
     /// What poll said of each listener, then of each client.
     ready: Vec<bool>,
+    /// Nobody could be let in, for want of something: those who wait do so until the next look, and do not wake it.
+    is_short: bool,
 }
 
 struct Client {
@@ -62,7 +64,8 @@ impl Clients {
 
     /// Waits until one of them wants something, or the supervisor, but not longer than `limit`.
     pub fn wait(&mut self, post: &mut Post, limit: Duration) {
-        let listeners = self.listeners.iter().map(|(socket, _)| (socket.as_fd(), PollFlags::POLLIN));
+        let wanted = if std::mem::take(&mut self.is_short) { PollFlags::empty() } else { PollFlags::POLLIN };
+        let listeners = self.listeners.iter().map(|(socket, _)| (socket.as_fd(), wanted));
         self.ready = post.wait_among(limit, listeners.chain(self.clients.iter().map(Client::to_poll)));
     }
 
@@ -76,16 +79,28 @@ impl Clients {
         });
         for ((listener, kind), is_ready) in self.listeners.iter().zip(of_listeners) {
             if *is_ready {
-                let_in(&mut self.clients, listener, *kind, answers, now);
+                self.is_short |= let_in(&mut self.clients, listener, *kind, answers, now).is_err();
             }
         }
     }
 }
 
-fn let_in(clients: &mut Vec<Client>, listener: &Listener, kind: Kind, answers: &mut Answers, now: Duration) {
+/// An error is that of a system that lets nobody in now.
+fn let_in(
+    clients: &mut Vec<Client>,
+    listener: &Listener,
+    kind: Kind,
+    answers: &mut Answers,
+    now: Duration,
+) -> io::Result<()> {
     let mut count = clients.iter().filter(|client| client.kind == kind).count();
     for _ in 0..ACCEPTED_MAX {
-        let Ok(stream) = listener.accept() else { return };
+        let stream = match listener.accept() {
+            Ok(stream) => stream,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+            Err(error) => return Err(error),
+        };
         let mut client =
             Client { stream, kind, request: Vec::new(), answer: Vec::new(), taken: 0, until: Some(now + PATIENCE) };
         if count >= CLIENTS_MAX {
@@ -95,6 +110,7 @@ fn let_in(clients: &mut Vec<Client>, listener: &Listener, kind: Kind, answers: &
             count += 1;
         }
     }
+    Ok(())
 }
 
 /// A socket that clients come to.
@@ -177,7 +193,10 @@ impl Client {
                 answers.to(&String::from_utf8_lossy(&self.request)).into_bytes()
             }
             Kind::Metrics if is_too_long || http::is_whole(&self.request) => {
-                http::respond(&self.request, || answers.metrics().to_owned())
+                http::respond(&self.request, || match answers.fault() {
+                    Some(fault) => Err(fault),
+                    None => Ok(answers.metrics().to_owned()),
+                })
             }
             Kind::Status | Kind::Metrics => Vec::new(),
         }

@@ -6,14 +6,15 @@ use super::openmetrics::CONTENT_TYPE;
 const PATH: &str = "/metrics";
 /// What a browser is shown that asks for anything else.
 const HINT: &str = "Metrics are at /metrics.\n";
+const UNAVAILABLE: &str = "503 Service Unavailable";
 
 /// Whether all of the request's head is there.
 pub fn is_whole(request: &[u8]) -> bool {
     request.windows(4).any(|end| end == b"\r\n\r\n") || request.windows(2).any(|end| end == b"\n\n")
 }
 
-/// The response to a request; `metrics` is called for its body.
-pub fn respond(request: &[u8], metrics: impl FnOnce() -> String) -> Vec<u8> {
+/// The response to a request; `metrics` is called for its body, or for why there is none.
+pub fn respond(request: &[u8], metrics: impl FnOnce() -> Result<String, String>) -> Vec<u8> {
     let line = request.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let mut words = line.split_whitespace();
@@ -22,7 +23,10 @@ pub fn respond(request: &[u8], metrics: impl FnOnce() -> String) -> Vec<u8> {
     let path = target.map(|target| target.split('?').next().unwrap_or_default());
     match (method, path) {
         _ if !is_http => response("400 Bad Request", "text/plain", HINT, true),
-        (Some(method @ ("GET" | "HEAD")), Some(PATH)) => response("200 OK", CONTENT_TYPE, &metrics(), method == "GET"),
+        (Some(method @ ("GET" | "HEAD")), Some(PATH)) => match metrics() {
+            Ok(text) => response("200 OK", CONTENT_TYPE, &text, method == "GET"),
+            Err(why) => response(UNAVAILABLE, "text/plain", &format!("{why}\n"), method == "GET"),
+        },
         (Some("GET" | "HEAD"), Some("/")) => response("200 OK", "text/plain", HINT, method == Some("GET")),
         (Some("GET" | "HEAD"), _) => response("404 Not Found", "text/plain", HINT, method == Some("GET")),
         _ => response("405 Method Not Allowed", "text/plain", HINT, true),
@@ -31,7 +35,7 @@ pub fn respond(request: &[u8], metrics: impl FnOnce() -> String) -> Vec<u8> {
 
 /// To a client more than can be served.
 pub fn busy() -> Vec<u8> {
-    response("503 Service Unavailable", "text/plain", "Too many clients.\n", true)
+    response(UNAVAILABLE, "text/plain", "Too many clients.\n", true)
 }
 
 fn response(status: &str, kind: &str, body: &str, with_body: bool) -> Vec<u8> {
@@ -49,7 +53,7 @@ mod tests {
 
     fn said(request: &str) -> String {
         assert!(is_whole(request.as_bytes()), "{request:?}");
-        String::from_utf8(respond(request.as_bytes(), || "# EOF\n".to_owned())).unwrap()
+        String::from_utf8(respond(request.as_bytes(), || Ok("# EOF\n".to_owned()))).unwrap()
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub const REASONS: [&str; 11] = [
 
 /// It looks for a new document so often.
 const LOOK: Duration = Duration::from_millis(250);
+/// The supervisor shows one each second. Beyond this it hangs, and nobody knows how things stand.
+const STALE: Duration = Duration::from_secs(10);
 /// One slot, to show that it turns.
 pub const LAYOUT: Layout = Layout { slots: 1, words: 0 };
 
@@ -86,7 +88,7 @@ fn attend(mut post: Post, inherited: Inherited, slot: &Slot) {
     let mut clients = Clients::default();
     clients.listen(status, Kind::Status);
     clients.listen(metrics, Kind::Metrics);
-    let mut answers = Answers::new(board);
+    let mut answers = Answers::new(board, clock.monotonic());
     post.send(&Report::Ready(clock.wall(), Vec::new()));
     while !post.is_to_leave() {
         clients.wait(&mut post, LOOK);
@@ -95,8 +97,9 @@ fn attend(mut post: Post, inherited: Inherited, slot: &Slot) {
         if post.orders().iter().any(|order| matches!(order, Order::Leave(_))) {
             break;
         }
-        answers.look();
-        clients.serve(&mut answers, clock.monotonic());
+        let now = clock.monotonic();
+        answers.look(now);
+        clients.serve(&mut answers, now);
     }
     post.close();
 }
@@ -105,6 +108,9 @@ fn attend(mut post: Post, inherited: Inherited, slot: &Slot) {
 struct Answers {
     board: Reader,
     version: u64,
+    /// When it came, by the monotonic clock, and how old it is.
+    came: Duration,
+    age: Duration,
     history: History,
     document: Value,
     status: Option<String>,
@@ -112,19 +118,21 @@ struct Answers {
 }
 
 impl Answers {
-    fn new(board: Reader) -> Answers {
+    fn new(board: Reader, now: Duration) -> Answers {
         let (history, document) = (History::default(), Value::Null);
-        Answers { board, version: 0, history, document, status: None, metrics: None }
+        let age = Duration::ZERO;
+        Answers { board, version: 0, came: now, age, history, document, status: None, metrics: None }
     }
 
     /// Takes the next document, if there is one.
-    fn look(&mut self) {
+    fn look(&mut self, now: Duration) {
         let version = self.board.version();
+        self.age = now.saturating_sub(self.came);
         if version == self.version {
             return;
         }
         let Ok(mut document) = serde_json::from_str::<Value>(&self.board.text()) else { return };
-        self.version = version;
+        (self.version, self.came, self.age) = (version, now, Duration::ZERO);
         self.history.rate(&mut document);
         (self.document, self.status, self.metrics) = (document, None, None);
     }
@@ -134,17 +142,52 @@ impl Answers {
         self.status.get_or_insert_with(|| format!("{}\n", self.document))
     }
 
+    /// Why nothing can be said.
+    fn fault(&self) -> Option<String> {
+        match self.document.is_null() {
+            _ if self.age > STALE => Some(format!("the supervisor has said nothing for {} s", self.age.as_secs())),
+            true => Some("nothing is known yet".to_owned()),
+            false => None,
+        }
+    }
+
     fn metrics(&mut self) -> &str {
         self.metrics.get_or_insert_with(|| openmetrics::text(&self.document))
     }
 
     /// To a client of the status socket.
     fn to(&mut self, request: &str) -> String {
+        if let Some(fault) = self.fault() {
+            return format!("{REFUSED}{fault}\n");
+        }
         match request.trim() {
-            _ if self.document.is_null() => format!("{REFUSED}nothing is known yet\n"),
             STATUS => self.status().to_owned(),
             OPENMETRICS => self.metrics().to_owned(),
             _ => format!("{REFUSED}say \"{STATUS}\" or \"{OPENMETRICS}\"\n"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::board::Board, *};
+
+    #[test]
+    fn a_document_that_nobody_renews_is_none() {
+        let board = Board::new().unwrap();
+        let at = Duration::from_secs;
+        let mut answers = Answers::new(Reader::new(board.descriptor().unwrap()).unwrap(), at(100));
+        assert_eq!(answers.to(STATUS), "error: nothing is known yet\n");
+        for began in [100, 200] {
+            board.show("{\"state\":\"healthy\"}");
+            answers.look(at(began));
+            answers.look(at(began + 10));
+            assert!(answers.to(STATUS).contains("healthy") && answers.fault().is_none());
+            answers.look(at(began + 11));
+            let said = "the supervisor has said nothing for 11 s";
+            assert_eq!(answers.to(STATUS), format!("error: {said}\n"));
+            assert_eq!(answers.to(OPENMETRICS), format!("error: {said}\n"));
+            assert_eq!(answers.fault().as_deref(), Some(said));
         }
     }
 }
