@@ -1,8 +1,14 @@
 //! What of the settings the unit that comes with the sensor does not allow for, and the drop-in that does.
 
 use super::report::Report;
-use crate::config::{Settings, SubmitServer, default_path};
-use std::path::{Path, PathBuf};
+use crate::{
+    config::{Settings, SubmitServer, default_path},
+    daemon::directories::STAGES,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Of the sensor, without a name.
 const UNIT: &str = "sie-dns-sensor";
@@ -34,7 +40,7 @@ pub(super) fn drop_in(settings: &Settings, file: &Path) -> Option<String> {
     let mut lines = Vec::new();
     if !paths.is_empty() {
         // The first empties the unit's list.
-        let list: Vec<String> = paths.iter().map(|path| format!("-{}", quoted(path))).collect();
+        let list: Vec<String> = paths.iter().map(|path| quoted(path)).collect();
         lines.extend(["ReadWritePaths=".to_owned(), format!("ReadWritePaths={}", list.join(" "))]);
     }
     if is_below(&HOMES) {
@@ -58,6 +64,7 @@ fn writable(settings: &Settings, file: &Path) -> Vec<PathBuf> {
         None => PathBuf::from(SPOOL),
     };
     let mut paths = vec![settings.spool_dir.clone()];
+    paths.extend(STAGES.iter().filter_map(|stage| elsewhere(&settings.spool_dir, stage)));
     if settings.upload
         && let SubmitServer::Dir(target) = &settings.submit_server
     {
@@ -65,6 +72,14 @@ fn writable(settings: &Settings, file: &Path) -> Vec<PathBuf> {
         paths.push(target.clone());
     }
     if paths == [spool] { Vec::new() } else { paths }
+}
+
+/// Where a stage is that somebody put on another disk, with a link in the spool.
+fn elsewhere(spool: &Path, stage: &str) -> Option<PathBuf> {
+    let stage = spool.join(stage);
+    let target = fs::canonicalize(&stage).ok().filter(|_| stage.is_symlink())?;
+    let is_inside = fs::canonicalize(spool).is_ok_and(|spool| target.starts_with(spool));
+    (!is_inside).then_some(target)
 }
 
 fn unit(file: &Path) -> String {
@@ -77,18 +92,18 @@ fn instance(file: &Path) -> Option<&str> {
     file.to_str()?.strip_prefix(default)?.strip_prefix('-')
 }
 
-/// As systemd reads words and its own specifiers.
+/// A path that need not be there, as systemd reads words and its own specifiers. In lists of paths it takes no \x20 for a
+/// blank; quotes are what all its versions know.
 fn quoted(path: &Path) -> String {
-    let mut quoted = String::new();
+    let mut quoted = "-".to_owned();
     for character in path.to_string_lossy().chars() {
         match character {
             '%' => quoted.push_str("%%"),
-            ' ' => quoted.push_str("\\x20"),
             '"' | '\'' | '\\' => quoted.extend(['\\', character]),
             character => quoted.push(character),
         }
     }
-    quoted
+    if quoted.contains(char::is_whitespace) { format!("\"{quoted}\"") } else { quoted }
 }
 
 #[cfg(test)]
@@ -116,8 +131,24 @@ mod tests {
 
     #[test]
     fn another_spool_is_the_one_path_to_write_to() {
-        let expected = "[Service]\nReadWritePaths=\nReadWritePaths=-/data/a\\x20b%%\n";
+        let expected = "[Service]\nReadWritePaths=\nReadWritePaths=\"-/data/a b%%\"\n";
         assert_eq!(default(&["spooldir=/data/a b%"]), expected);
+    }
+
+    #[test]
+    fn a_stage_that_is_a_link_to_another_disk_is_written_to_where_it_is() {
+        let scratch = std::env::temp_dir().join(format!("sie-unit-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&scratch);
+        for name in ["disk", "spool/waiting", "spool/inside"] {
+            fs::create_dir_all(scratch.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(scratch.join("disk"), scratch.join("spool/archive")).unwrap();
+        std::os::unix::fs::symlink("inside", scratch.join("spool/new")).unwrap();
+        let text = default(&[&format!("spooldir={}/spool", scratch.display())]);
+        let (spool, disk) = (scratch.join("spool"), fs::canonicalize(scratch.join("disk")).unwrap());
+        fs::remove_dir_all(&scratch).unwrap();
+        let expected = format!("ReadWritePaths=-{} -{}\n", spool.display(), disk.display());
+        assert!(text.contains(&expected), "{text}");
     }
 
     #[test]
