@@ -35,6 +35,7 @@ pub mod decode;
 mod escape;
 pub mod nmsg;
 pub mod present;
+mod report;
 pub mod spool;
 pub mod stats;
 mod sys;

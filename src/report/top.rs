@@ -1,0 +1,124 @@
+//! The most frequent of many keys, in bounded memory.
+
+use std::{borrow::Borrow, cmp::Reverse, collections::HashMap, hash::Hash};
+
+/// Counts keys, and keeps a value for each; at most twice `capacity` of them. When full, the rarest half is forgotten
+/// (Misra and Gries, a batch at a time). Whatever was forgotten had been seen `floor` times at most, so a key that comes
+/// new, or again, may have been missed so often and no more.
+pub(super) struct Top<K, V> {
+    entries: HashMap<K, Entry<V>>,
+    capacity: usize,
+    floor: u64,
+    forgotten: u64,
+}
+
+/// A key's count.
+pub(super) struct Entry<V> {
+    /// Times it was counted.
+    pub count: u64,
+    /// It was seen at most so many times more, before.
+    pub missed: u64,
+    /// Belongs to what was counted.
+    pub value: V,
+}
+
+impl<V> Entry<V> {
+    fn most(&self) -> u64 {
+        self.count + self.missed
+    }
+}
+
+impl<K: Hash + Eq + Ord, V: Default> Top<K, V> {
+    pub(super) fn new(capacity: usize) -> Top<K, V> {
+        Top { entries: HashMap::new(), capacity, floor: 0, forgotten: 0 }
+    }
+
+    /// Counts a key, and lets `update` its value.
+    pub(super) fn count<Q>(&mut self, key: &Q, update: impl FnOnce(&mut V))
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.count += 1;
+            update(&mut entry.value);
+            return;
+        }
+        if self.entries.len() >= 2 * self.capacity {
+            self.forget();
+        }
+        let mut entry = Entry { count: 1, missed: self.floor, value: V::default() };
+        update(&mut entry.value);
+        self.entries.insert(key.to_owned(), entry);
+    }
+
+    /// The value of a key that is not forgotten.
+    pub(super) fn value<Q>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.entries.get(key).map(|entry| &entry.value)
+    }
+
+    fn forget(&mut self) {
+        let mut counts: Vec<u64> = self.entries.values().map(Entry::most).collect();
+        let rarest = counts.len().saturating_sub(self.capacity + 1);
+        let (_, &mut cut, above) = counts.select_nth_unstable(rarest);
+        // Of equally rare ones as many stay as there is room for.
+        let mut room = self.capacity.saturating_sub(above.iter().filter(|count| **count > cut).count());
+        let before = self.entries.len();
+        self.entries.retain(|_, entry| {
+            let is_rare = entry.most() == cut;
+            let stays = entry.most() > cut || (is_rare && room > 0);
+            room -= usize::from(stays && is_rare);
+            stays
+        });
+        self.forgotten += (before - self.entries.len()) as u64;
+        self.floor = self.floor.max(cut);
+    }
+
+    /// All that is remembered, the most frequent first.
+    pub(super) fn sorted(&self) -> Vec<(&K, &Entry<V>)> {
+        let mut entries: Vec<_> = self.entries.iter().collect();
+        entries.sort_unstable_by_key(|&(key, entry)| (Reverse(entry.count), key));
+        entries
+    }
+
+    /// How often something was forgotten, and how often that had been seen at most.
+    pub(super) fn forgotten(&self) -> (u64, u64) {
+        (self.forgotten, self.floor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fits_is_counted_exactly() {
+        let mut top: Top<u64, u64> = Top::new(4);
+        (0..80).for_each(|number: u64| top.count(&(number % 8), |value| *value += 1));
+        assert_eq!(top.forgotten(), (0, 0));
+        assert!(top.sorted().iter().all(|(_, entry)| (entry.count, entry.missed, entry.value) == (10, 0, 10)));
+    }
+
+    #[test]
+    fn a_flood_of_keys_is_bounded_and_every_count_lies_within_what_is_said() {
+        let mut top: Top<u64, ()> = Top::new(50);
+        let mut truth = HashMap::new();
+        for number in 0..200_000_u64 {
+            let key = if number % 10 == 0 { number % 70 } else { 1000 + number };
+            *truth.entry(key).or_insert(0) += 1;
+            top.count(&key, |()| ());
+            assert!(top.entries.len() <= 100);
+        }
+        let sorted = top.sorted();
+        assert!(sorted.iter().all(|(key, entry)| (entry.count..=entry.most()).contains(&truth[key])));
+        let (forgotten, floor) = top.forgotten();
+        assert!(forgotten > 100_000 && floor <= 200_000 / 50, "{forgotten} {floor}");
+        let is_missing = |key: &u64| !top.entries.contains_key(key);
+        assert!(truth.iter().filter(|(key, _)| is_missing(key)).all(|(_, count)| *count <= floor));
+        assert!(sorted[..7].iter().all(|(key, _)| **key < 70), "the frequent ones stay");
+    }
+}
