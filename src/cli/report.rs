@@ -201,6 +201,11 @@ impl<'a> Reading<'a> {
         let mut file = Counted { file, consumed: Arc::clone(&self.consumed) };
         let mut first = Vec::new();
         file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut first)?;
+        if first.is_empty() {
+            // So is an NMSG file of no transaction; it is no error.
+            self.progress.say(&format!("{shown}: empty file"));
+            return Ok(());
+        }
         let is_nmsg = first == MAGIC;
         let stream = Cursor::new(first).chain(file);
         match is_nmsg {

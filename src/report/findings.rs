@@ -18,7 +18,14 @@ const EDNS_SAFE: u32 = 1232;
 /// What to look at, the gravest first; names are plain text.
 pub(super) fn findings(gather: &Gather) -> Vec<String> {
     let mut findings = Vec::new();
-    directions(gather, &mut findings);
+    if let Some(missing) = missing_direction(gather) {
+        // What servers seem to do then says nothing.
+        return vec![format!(
+            "No {missing} were seen at all: only one direction reaches the sensor. Look at the mirror port, or at the \
+             interfaces that are captured from."
+        )];
+    }
+    unanswered(gather, &mut findings);
     by_server(gather, &mut findings, &SILENT);
     by_server(gather, &mut findings, &REFUSING);
     by_server(gather, &mut findings, &FAILING);
@@ -34,17 +41,22 @@ fn is_share(part: u64, whole: u64, percent: u64) -> bool {
     whole >= ENOUGH && u128::from(part) * 100 >= u128::from(whole) * u128::from(percent)
 }
 
-fn directions(gather: &Gather, findings: &mut Vec<String>) {
+/// What is missing where only one direction was captured.
+fn missing_direction(gather: &Gather) -> Option<&'static str> {
     let ends = &gather.totals.ends;
-    let lines = [
-        (ends.answered == 0 && ends.unanswered >= ENOUGH && ends.unsolicited == 0, "responses"),
-        (ends.answered == 0 && ends.unsolicited >= ENOUGH && ends.unanswered == 0, "queries"),
-    ];
-    for (_, missing) in lines.into_iter().filter(|(holds, _)| *holds) {
-        findings.push(format!(
-            "No {missing} were seen at all: only one direction reaches the sensor. Look at the mirror port, or at the \
-             interfaces that are captured from."
-        ));
+    match (ends.answered, ends.unanswered, ends.unsolicited) {
+        (0, ENOUGH.., 0) => Some("responses"),
+        (0, 0, ENOUGH..) => Some("queries"),
+        _ => None,
+    }
+}
+
+fn unanswered(gather: &Gather, findings: &mut Vec<String>) {
+    let ends = &gather.totals.ends;
+    let asked = ends.asked();
+    if ends.answered > 0 && is_share(ends.unanswered, asked, 10) {
+        let share = percent(ends.answered, asked);
+        findings.push(format!("{share} of {} queries were answered, by all servers together.", count(asked)));
     }
 }
 
@@ -146,4 +158,69 @@ fn fragments(gather: &Gather, findings: &mut Vec<String>) {
     let hint =
         if large > 0 { format!("; {} queries offer more than {EDNS_SAFE} bytes", count(large)) } else { String::new() };
     findings.push(format!("{share} of the responses came in fragments, which many paths drop{hint}."));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::exchange::{Exchange, Seen};
+
+    fn add(gather: &mut Gather, times: u32, last: u8, seen: Seen, rcode: Option<u32>, delay: Option<u64>) {
+        for _ in 0..times {
+            gather.add(&Exchange {
+                seen,
+                server: Some(IpAddr::from([192, 0, 2, last])),
+                is_tcp: false,
+                time: None,
+                qname: None,
+                qtype: None,
+                rcode,
+                delay,
+                query: None,
+                response: None,
+                response_packets: usize::from(rcode.is_some()),
+            });
+        }
+    }
+
+    fn said(gather: &Gather) -> String {
+        findings(gather).join("\n").replace('\u{202f}', " ")
+    }
+
+    #[test]
+    fn a_server_that_seldom_answers_is_named_with_its_share() {
+        let mut gather = Gather::default();
+        add(&mut gather, 12, 1, Seen::Answered, Some(0), Some(1_000_000));
+        add(&mut gather, 88, 1, Seen::Unanswered, None, None);
+        add(&mut gather, 2000, 2, Seen::Answered, Some(0), Some(1_000_000));
+        assert_eq!(said(&gather), "Server 192.0.2.1 answered 12.0 % of 100 queries.");
+    }
+
+    #[test]
+    fn refusals_failures_and_slowness_are_named_and_a_few_cases_are_not() {
+        let mut gather = Gather::default();
+        add(&mut gather, 20, 1, Seen::Answered, Some(5), Some(1));
+        add(&mut gather, 20, 2, Seen::Answered, Some(2), Some(1));
+        add(&mut gather, 20, 3, Seen::Answered, Some(0), Some(900_000_000));
+        add(&mut gather, 19, 4, Seen::Answered, Some(5), Some(900_000_000));
+        let said = said(&gather);
+        for finding in
+            ["192.0.2.1 said REFUSED in 100.0 % of 20", "192.0.2.2 said SERVFAIL in 100.0 %", "192.0.2.3 is slow: half"]
+        {
+            assert!(said.contains(finding), "{said}");
+        }
+        assert!(!said.contains("192.0.2.4"), "{said}");
+    }
+
+    #[test]
+    fn one_direction_alone_is_said_once_and_not_for_each_server() {
+        let mut gather = Gather::default();
+        add(&mut gather, 30, 1, Seen::Unsolicited, Some(0), None);
+        assert!(said(&gather).starts_with("No queries were seen at all"), "{}", said(&gather));
+        assert_eq!(findings(&gather).len(), 1);
+        let mut gather = Gather::default();
+        add(&mut gather, 30, 1, Seen::Unanswered, None, None);
+        assert!(said(&gather).starts_with("No responses were seen at all"), "{}", said(&gather));
+        assert_eq!(findings(&gather).len(), 1);
+    }
 }

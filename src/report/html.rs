@@ -1,6 +1,6 @@
 //! Text and numbers as HTML.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 /// Text that is safe between tags and inside quoted attributes. Control characters and those that change the direction
 /// of text, or cannot be seen, show as `\u{202e}`.
@@ -83,6 +83,24 @@ pub(super) fn duration(nanos: u64) -> String {
     unit.map_or_else(|| delay(nanos), |(unit, name)| format!("{}\u{202f}{name}", count(nanos / unit)))
 }
 
+/// A length of time in its two largest units.
+pub(super) fn length(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let units = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
+    let shown: Vec<String> = units
+        .into_iter()
+        .skip_while(|(number, _)| *number == 0)
+        .take(2)
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, name)| format!("{}\u{202f}{name}", count(number)))
+        .collect();
+    match time.subsec_millis() {
+        _ if !shown.is_empty() => shown.join(" "),
+        0 => "less than 1\u{202f}ms".to_string(),
+        milliseconds => format!("{milliseconds}\u{202f}ms"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +112,12 @@ mod tests {
             "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&amp;&#39;"
         );
         assert_eq!(text("a\u{202e}b\0\n\u{9b}\u{feff}\u{2066}é"), "a\\u{202e}b\\u{0}\\u{a}\\u{9b}\\u{feff}\\u{2066}é");
+    }
+
+    #[test]
+    fn lengths_have_two_units() {
+        let lengths = [0.0, 0.25, 59.9, 3600.0, 5_246_206.0].map(|seconds| length(Duration::from_secs_f64(seconds)));
+        assert_eq!(lengths.join(", ").replace('\u{202f}', " "), "less than 1 ms, 250 ms, 59 s, 1 h, 60 d 17 h");
     }
 
     #[test]

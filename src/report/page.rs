@@ -3,7 +3,7 @@
 use super::{
     findings::findings,
     gather::{Edns, Gather},
-    html::{count, delay, duration, percent, text},
+    html::{count, delay, length, percent, text},
     plots, tables,
 };
 use crate::{
@@ -97,9 +97,7 @@ fn title(gather: &Gather, inputs: &Inputs, out: &mut String) {
     if let Some((first, last)) = gather.timeline.span() {
         let width = gather.timeline.width();
         let (from, to) = (plots::moment(first, width), plots::moment(last, width));
-        let seconds = last.since(first).as_secs();
-        let length = if seconds > 0 { format!(", {}", duration(seconds * 1_000_000_000)) } else { String::new() };
-        let _ = writeln!(out, "<p>{from} to {to} UTC{length}</p>");
+        let _ = writeln!(out, "<p>{from} to {to} UTC, {}</p>", length(last.since(first)));
     }
     let names: Vec<String> = inputs.files.iter().take(NAMES_MAX).map(|name| text(&shortened(name))).collect();
     let more = inputs.files.len().saturating_sub(NAMES_MAX);

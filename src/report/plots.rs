@@ -168,8 +168,15 @@ pub(super) fn delays(gather: &Gather, out: &mut String) {
     histogram(&gather.delays, &axis, out);
     let servers = gather.servers.sorted().into_iter();
     let servers = servers.filter_map(|(address, entry)| Some((address, entry.value.delays.as_deref()?)));
-    out.push_str("<h3>By server</h3>\n<p class=\"axis\">bar: from 10 % to 90 % of the responses; mark: median; tick: 99 %</p>\n<div class=\"spreads\">\n");
-    for (address, delays) in servers.take(SERVERS_DRAWN) {
+    let mut servers = servers.take(SERVERS_DRAWN).peekable();
+    if servers.peek().is_none() {
+        return; // a flood of others has pushed them all out
+    }
+    out.push_str(
+        "<h3>By server</h3>\n<p class=\"axis\">bar: from 10 % to 90 % of the responses; mark: median; tick: 99 %; \
+         right: median · 99 % · responses</p>\n<div class=\"spreads\">\n",
+    );
+    for (address, delays) in servers {
         spread(&address.to_string(), delays, &axis, out);
     }
     out.push_str("<div class=\"spread\"><span></span><svg width=\"100%\" height=\"14\" aria-hidden=\"true\">\n");
