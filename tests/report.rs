@@ -117,23 +117,67 @@ fn bad_input_is_said_here_and_in_the_page_and_what_could_not_be_read_leaves_no_p
     run(["report", "-o", "-", "--set", "DNSQR_QUERY_TIMEOUT=60s", DEMO]).with_code(78);
 }
 
-/// A capture of raw IP with an answered query for each of these names.
-fn capture(names: &[&str]) -> Vec<u8> {
+/// A capture of these packets, raw IP, with their times in microseconds.
+fn capture(mut packets: Vec<(u64, Vec<u8>)>) -> Vec<u8> {
+    packets.sort_by_key(|(time, _)| *time);
     let mut file = Vec::new();
     file.extend(0xa1b2_c3d4_u32.to_le_bytes());
     file.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 101, 0, 0, 0]);
-    for (number, name) in (1..).zip(names) {
-        let question = build::udp(resolver(), server(), &query(number, name));
-        let answer = build::udp(server(), resolver(), &response(number, name));
-        for (micros, packet) in [(0, question), (2500, answer)] {
-            let len = u32::try_from(packet.len()).unwrap();
-            for word in [1_790_000_000 + u32::from(number), micros, len, len] {
-                file.extend(word.to_le_bytes());
-            }
-            file.extend(packet);
+    for (time, packet) in packets {
+        let len = packet.len() as u64;
+        for word in [1_790_000_000 + time / 1_000_000, time % 1_000_000, len, len] {
+            file.extend(u32::try_from(word).unwrap().to_le_bytes());
         }
+        file.extend(packet);
     }
     file
+}
+
+/// An answered query for each of these names.
+fn hostile_capture() -> Vec<u8> {
+    let exchanges = (1..).zip(HOSTILE).flat_map(|(number, name)| {
+        let question = build::udp(resolver(), server(), &query(number, name));
+        let answer = build::udp(server(), resolver(), &response(number, name));
+        let time = u64::from(number) * 1_000_000;
+        [(time, question), (time + 2500, answer)]
+    });
+    capture(exchanges.collect())
+}
+
+/// Ten minutes of a resolver's life: servers near and far, one that seldom answers, one that refuses.
+fn ten_minutes() -> Vec<u8> {
+    let mut state = 7_u64;
+    let mut random = |bound: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % bound
+    };
+    let mut packets = Vec::new();
+    for number in 0..6000 {
+        let (id, which) = (number as u16, random(8));
+        let address = [198, 51, 100, 1 + which as u8].into();
+        let from = (resolver().0, 1024 + (number % 60_000) as u16);
+        let name = format!("host{}.zone{which}{}.{}", random(90), random(4), ["com", "net", "org"][which as usize % 3]);
+        let qtype = [1, 1, 1, 28, 28, 15, 16, 65][random(8) as usize];
+        let question = build::question_of(&name, qtype);
+        // A quiet begin, and a wave.
+        let time = 600_000_000 * number / 6000 + random(20_000_000);
+        packets.push((time, build::udp(from, (address, 53), &build::message(id, 0, Some(&question)))));
+        let outage = which == 5 && (150_000_000..420_000_000).contains(&time);
+        if (which == 3 && random(100) >= 12) || outage {
+            continue;
+        }
+        let rcode = match (which, random(100)) {
+            (6, ..70) => 5,
+            (_, ..8) => 3,
+            (_, 8..10) => 2,
+            _ => 0,
+        };
+        let far = [300, 900, 2_000, 9_000, 15_000, 24_000, 80_000, 160_000][which as usize];
+        let delay = far + random(far) * random(4) / 2;
+        let answer = build::message(id, build::QR | rcode, Some(&question));
+        packets.push((time + delay, build::udp((address, 53), from, &answer)));
+    }
+    capture(packets)
 }
 
 const HOSTILE: [&str; 7] = [
@@ -149,7 +193,7 @@ const HOSTILE: [&str; 7] = [
 #[test]
 fn hostile_names_are_text_in_the_page() {
     let scratch = Scratch::new();
-    let file = scratch.file("<b>\u{202e}\u{1b}&\"'.pcap", capture(&HOSTILE));
+    let file = scratch.file("<b>\u{202e}\u{1b}&\"'.pcap", hostile_capture());
     let page = page_of(&[&file], &[]);
     assert_eq!((number(&page, "answered"), page.matches("<script").count(), page.matches("<style").count()), (7, 1, 1));
     for forbidden in ["<img", "<b>", "onmouseover=alert(1) x=\"", "\u{202e}", "\u{1b}", "\0", "\u{200b}"] {
@@ -317,7 +361,7 @@ fn in_a_browser_the_page_sorts_fits_both_screens_and_both_schemes_and_says_nothi
 fn in_a_browser_hostile_names_are_text() {
     let Some(browser) = browser() else { return };
     let scratch = Scratch::new();
-    let file = scratch.file("<img src=x onerror=document.title='owned'>.pcap", capture(&HOSTILE));
+    let file = scratch.file("<img src=x onerror=document.title='owned'>.pcap", hostile_capture());
     let names = "const rows = [...document.querySelectorAll('#zones tbody th')].map((cell) => cell.textContent);
         document.body.textContent = [document.title, document.scripts.length, ...rows, 'END'].join('\\n');";
     let page = page_of(&[&file], &[]);
@@ -344,12 +388,15 @@ fn a_script_that_is_not_the_page_s_own_does_not_run_and_the_console_says_so() {
 fn in_a_browser_pictures_can_be_taken_of_the_page() {
     let Some(browser) = browser() else { return };
     let scratch = Scratch::new();
-    let page = page_of(&[Path::new(DEMO)], &DEMO_SET.map(str::to_string));
-    let file = scratch.file("page.html", page);
-    for (name, width, height, dark) in [("report.png", 1280, 1160, false), ("report-380-dark.png", 380, 1400, true)] {
+    let captured = scratch.file("resolver.pcap", ten_minutes());
+    let page = scratch.path("page.html");
+    let mut report = Command::new(crate::program::SENSOR);
+    report.args(["report", "-q", "-o", "page.html", "resolver.pcap"]).current_dir(captured.parent().unwrap());
+    assert!(report.status().unwrap().success());
+    for (name, width, height, dark) in [("report.png", 1280, 1340, false), ("report-380-dark.png", 380, 3000, true)] {
         let picture = scratch.path(name);
         let screen = Screen { width, height, dark };
-        let shown = open(&browser, &scratch, &file, screen, &[format!("--screenshot={}", picture.display())]);
+        let shown = open(&browser, &scratch, &page, screen, &[format!("--screenshot={}", picture.display())]);
         assert_eq!(shown.console, Vec::<String>::new());
         let bytes = fs::read(&picture).unwrap();
         let size = [bytes[16..20].try_into().unwrap(), bytes[20..24].try_into().unwrap()].map(u32::from_be_bytes);
@@ -358,4 +405,16 @@ fn in_a_browser_pictures_can_be_taken_of_the_page() {
             fs::copy(&picture, Path::new(&directory).join(name)).unwrap();
         }
     }
+}
+
+#[test]
+fn what_is_wrong_with_servers_stands_out() {
+    let scratch = Scratch::new();
+    let page = page_of(&[&scratch.file("resolver.pcap", ten_minutes())], &[]).replace('\u{202f}', " ");
+    for finding in
+        ["Server 198.51.100.4 answered 1", "Server 198.51.100.7 said REFUSED in ", "Server 198.51.100.6 answered "]
+    {
+        assert!(page.contains(&format!("<li>{finding}")), "{finding}: {page}");
+    }
+    assert!(!page.contains("<li>Server 198.51.100.1 "), "{page}");
 }
