@@ -393,7 +393,7 @@ fn in_a_browser_pictures_can_be_taken_of_the_page() {
     let mut report = Command::new(crate::program::SENSOR);
     report.args(["report", "-q", "-o", "page.html", "resolver.pcap"]).current_dir(captured.parent().unwrap());
     assert!(report.status().unwrap().success());
-    for (name, width, height, dark) in [("report.png", 1280, 1340, false), ("report-380-dark.png", 380, 3000, true)] {
+    for (name, width, height, dark) in [("report.png", 1280, 1080, false), ("report-380-dark.png", 380, 3000, true)] {
         let picture = scratch.path(name);
         let screen = Screen { width, height, dark };
         let shown = open(&browser, &scratch, &page, screen, &[format!("--screenshot={}", picture.display())]);
