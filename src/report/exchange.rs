@@ -22,10 +22,12 @@ pub(crate) enum Seen {
     Unanswered,
     /// A response to nothing.
     Unsolicited,
-    /// A query, where only those are captured; or a type that is no transaction (libnmsg's raw TCP and ICMP).
-    Alone,
+    /// A query, where only those are captured.
+    QueryAlone,
     /// A response, where only those are captured.
     ResponseAlone,
+    /// No transaction: libnmsg's raw TCP and ICMP, and types that nobody defined.
+    Other,
 }
 
 /// A transaction, or its unmatched half.
@@ -62,7 +64,7 @@ impl<'a> Exchange<'a> {
                 Kind::QueryResponse => Seen::Answered,
                 Kind::UnansweredQuery => Seen::Unanswered,
                 Kind::UnsolicitedResponse => Seen::Unsolicited,
-                Kind::QueryOnly => Seen::Alone,
+                Kind::QueryOnly => Seen::QueryAlone,
                 Kind::ResponseOnly => Seen::ResponseAlone,
             },
             server: Some(transaction.flow.response_ip),
@@ -88,7 +90,8 @@ impl<'a> Exchange<'a> {
                 _ if is(Type::UdpUnansweredQuery) => Seen::Unanswered,
                 _ if is(Type::UdpUnsolicitedResponse) => Seen::Unsolicited,
                 _ if is(Type::UdpResponseOnly) => Seen::ResponseAlone,
-                _ => Seen::Alone,
+                _ if is(Type::UdpQueryOnly) => Seen::QueryAlone,
+                _ => Seen::Other,
             },
             server: packets::address(dnsqr.response_ip),
             is_tcp: dnsqr.proto == u32::from(decode::TCP),

@@ -15,8 +15,8 @@ use std::net::IpAddr;
 /// Servers that are never forgotten for others; twice as many are remembered. With a histogram of 8 KiB each that is
 /// 32 MiB.
 const SERVERS_MAX: usize = 2_000;
-/// Zones, likewise; with the longest names and all that holds them 24 MiB.
-const ZONES_MAX: usize = 32_768;
+/// Zones, likewise; with the longest names and all that holds them 20 MiB.
+const ZONES_MAX: usize = 16_384;
 
 /// Response codes that servers and zones are judged by.
 const SERVFAIL: u32 = 2;
@@ -55,6 +55,7 @@ pub(super) struct Ends {
     pub unsolicited: u64,
     pub queries_alone: u64,
     pub responses_alone: u64,
+    pub others: u64,
 }
 
 impl Ends {
@@ -63,8 +64,9 @@ impl Ends {
             Seen::Answered => &mut self.answered,
             Seen::Unanswered => &mut self.unanswered,
             Seen::Unsolicited => &mut self.unsolicited,
-            Seen::Alone => &mut self.queries_alone,
+            Seen::QueryAlone => &mut self.queries_alone,
             Seen::ResponseAlone => &mut self.responses_alone,
+            Seen::Other => &mut self.others,
         } += 1;
     }
 

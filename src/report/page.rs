@@ -138,6 +138,9 @@ fn summary(gather: &Gather, out: &mut String) {
             out,
         );
     }
+    if ends.others > 0 {
+        entry("others", "of other types", ends.others, Some(percent(ends.others, all)), out);
+    }
     entry("tcp", "over TCP", totals.tcp, Some(percent(totals.tcp, all)), out);
     let responses = totals.responses;
     entry("responses", "responses", responses, None, out);

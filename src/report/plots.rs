@@ -39,7 +39,7 @@ pub(super) fn timeline(timeline: &Timeline, out: &mut String) {
     let _ = write!(
         out,
         "<p class=\"legend\"><span class=\"key answered\">answered</span> <span class=\"key unanswered\">unanswered</span> \
-         <span class=\"key unsolicited\">unsolicited</span> <span class=\"key alone\">one direction only</span></p>\n\
+         <span class=\"key unsolicited\">unsolicited</span> <span class=\"key alone\">others</span></p>\n\
          <p class=\"axis\">peak {} in {}</p>\n\
          <svg class=\"plot\" width=\"100%\" height=\"156\" role=\"img\" aria-label=\"Transactions over time\">\n",
         count(peak),

@@ -88,7 +88,7 @@ pub(super) fn zones(zones: &Top<Vec<u8>, Zone>, out: &mut String) {
 
 /// The head: a button for each column. Text sorts from A at first, numbers from the largest.
 fn begin(id: &str, columns: &[Column], out: &mut String) {
-    let _ = write!(out, "<div class=\"wide\"><table class=\"sortable\" id=\"{id}\"><thead><tr>");
+    let _ = write!(out, "<div class=\"wide\"><table class=\"sortable\" id=\"{id}\" aria-label=\"{id}\"><thead><tr>");
     for (place, (title, hint)) in columns.iter().enumerate() {
         let sorted = if place == 1 { " aria-sort=\"descending\"" } else { "" };
         let class = if matches!(*title, "server" | "zone" | "known by") { "" } else { " class=\"n\"" };

@@ -65,7 +65,7 @@ impl Timeline {
             Seen::Answered => &mut column.answered,
             Seen::Unanswered => &mut column.unanswered,
             Seen::Unsolicited => &mut column.unsolicited,
-            Seen::Alone | Seen::ResponseAlone => &mut column.alone,
+            Seen::QueryAlone | Seen::ResponseAlone | Seen::Other => &mut column.alone,
         } += 1;
     }
 
