@@ -18,7 +18,8 @@
 //!
 //! Following a packet is reading [`capture`], [`decode`], [`track`], [`nmsg`], [`spool`], [`upload`], with [`stats`]
 //! beside them; then [`config`], which says what is captured, [`daemon`], which runs it for months, and [`cli`].
-//! [`present`] is the other direction: from containers to people. `sys` has all that is unsafe.
+//! [`present`] is the other direction: from containers to people; `report` makes a page of either end. `sys` has all
+//! that is unsafe.
 //!
 //! Arrows point one way: [`decode`] knows nothing of [`track`], [`nmsg`] nothing of files, [`spool`] nothing of packets
 //! or processes, [`upload`] nothing of what a file holds. Time is always an argument (packet time, or a
@@ -35,6 +36,7 @@ pub mod decode;
 mod escape;
 pub mod nmsg;
 pub mod present;
+mod report;
 pub mod spool;
 pub mod stats;
 mod sys;

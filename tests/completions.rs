@@ -28,7 +28,7 @@ fn offered(words: &[&str]) -> Vec<String> {
 
 #[test]
 fn bash_completes_subcommands_options_and_paths() {
-    assert_eq!(offered(&["sie-dns-sensor", "rep"]), ["replay"]);
+    assert_eq!(offered(&["sie-dns-sensor", "repl"]), ["replay"]);
     assert_eq!(offered(&["sie-dns-sensor", "spool", "re"]), ["requeue"]);
     assert_eq!(offered(&["sie-dns-sensor", "run", "--pid"]), ["--pidfile"]);
     assert_eq!(offered(&["sie-dns-sensor", "run", "-c", "config/sie"]), ["config/sie-dns-sensor"]);

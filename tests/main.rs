@@ -41,6 +41,7 @@ mod reconfigure;
 mod regression;
 mod reload;
 mod replay;
+mod report;
 #[cfg(target_os = "linux")]
 mod resolver;
 mod rsync;

@@ -8,6 +8,7 @@ mod pause;
 mod progress;
 mod read;
 mod replay;
+mod report;
 mod run;
 mod spool;
 mod status;
@@ -43,6 +44,8 @@ enum Command {
     Resume(pause::ResumeArgs),
     /// From capture files to NMSG, with an account of every packet
     Replay(replay::ReplayArgs),
+    /// One HTML page about captures or NMSG files: delays, servers, zones, what is amiss
+    Report(report::ReportArgs),
     /// Show what NMSG files hold
     Read(read::ReadArgs),
     /// Show the files that wait, upload archived ones again, check that files are whole
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Pause(args) => pause::pause(&args),
         Command::Resume(args) => pause::resume(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Read(args) => read::run(args),
         Command::Spool(args) => spool::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, IsTerminal, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread,
 };
@@ -92,6 +93,24 @@ pub(super) fn name(path: Option<&Path>) -> String {
     match path.filter(|path| path.as_os_str() != "-") {
         Some(path) => escaped(path),
         None => "standard output".to_string(),
+    }
+}
+
+/// The input that `path` would be written over, if it is one of these.
+pub(super) fn replaced<'f>(path: &Path, files: &'f [PathBuf]) -> Option<&'f Path> {
+    files.iter().map(|input| behind(input)).find(|input| path.is_file() && is_same(input, path))
+}
+
+/// What an input is a name of.
+fn behind(input: &Path) -> &Path {
+    if input.as_os_str() == "-" { Path::new("/dev/stdin") } else { input }
+}
+
+/// Whether two names mean one file, device or pipe.
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
     }
 }
 

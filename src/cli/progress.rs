@@ -11,14 +11,16 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The bar. Shown on standard error if that is a terminal.
 pub(super) struct Progress {
+    command: &'static str,
     started: Option<Instant>,
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
-    pub(super) fn new(quiet: bool) -> Progress {
+    /// For the subcommand of this name.
+    pub(super) fn new(command: &'static str, quiet: bool) -> Progress {
         let wanted = !quiet && io::stderr().is_terminal();
-        Progress { started: wanted.then(Instant::now), bar: None }
+        Progress { command, started: wanted.then(Instant::now), bar: None }
     }
 
     /// Brings the bar up to date: `state` gives bytes read, and bytes there are if that is known.
@@ -34,7 +36,7 @@ impl Progress {
 
     /// A line for the user, above the bar.
     pub(super) fn say(&self, line: &str) {
-        let line = format!("sie-dns-sensor replay: {line}");
+        let line = format!("sie-dns-sensor {}: {line}", self.command);
         match &self.bar {
             Some(bar) => bar.println(line),
             // Where standard error is closed, nobody can be told.

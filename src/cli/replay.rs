@@ -14,9 +14,7 @@ use crate::{
 };
 use clap::{Args, ValueEnum};
 use std::{
-    fs,
     io::{self, Write},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -151,8 +149,7 @@ fn write_to(
 
 /// A capture is not to be replaced by what is made of it.
 fn refuse_input(path: &Path, files: &[PathBuf]) -> Result<(), Failure> {
-    let is_replaced = |input: &Path| path.is_file() && is_same(input, path);
-    match files.iter().map(|input| behind(input)).find(|input| is_replaced(input)) {
+    match output::replaced(path, files) {
         None => Ok(()),
         Some(input) => {
             let message = format!("{} is to be read and written; name another file with -w", escaped(input));
@@ -178,7 +175,7 @@ fn follow<S: Sink>(
     quiet: bool,
     has_failed: impl Fn(&S) -> bool,
 ) -> bool {
-    let mut progress = Progress::new(quiet);
+    let mut progress = Progress::new("replay", quiet);
     let mut bad_input = false;
     let mut until_progress = PROGRESS_EVERY;
     loop {
@@ -207,7 +204,7 @@ fn follow<S: Sink>(
 
 /// Shows the summary; the exit code. Where standard error is closed, nobody can be told.
 fn conclude(args: &ReplayArgs, ledger: &Ledger, bad_input: bool) -> ExitCode {
-    let is_stdout = |path: &Path| path.as_os_str() == "-" || is_same(path, Path::new("/dev/stdout"));
+    let is_stdout = |path: &Path| path.as_os_str() == "-" || output::is_same(path, Path::new("/dev/stdout"));
     let to_stdout = !args.write.as_deref().is_some_and(is_stdout);
     let shown = match args.summary {
         Summary::None => Ok(()),
@@ -230,19 +227,6 @@ fn conclude(args: &ReplayArgs, ledger: &Ledger, bad_input: bool) -> ExitCode {
         }
         (true, _) if bad_input => ExitCode::FAILURE,
         (true, _) => ExitCode::SUCCESS,
-    }
-}
-
-/// What an input is a name of.
-fn behind(input: &Path) -> &Path {
-    if input.as_os_str() == "-" { Path::new("/dev/stdin") } else { input }
-}
-
-/// Whether two names mean one file, device or pipe.
-fn is_same(one: &Path, other: &Path) -> bool {
-    match (fs::metadata(one), fs::metadata(other)) {
-        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
-        _ => false,
     }
 }
 

@@ -10,7 +10,7 @@ const POINTERS_MAX: usize = 127;
 /// Appends the name at `start` of `message`, uncompressed, and says where the octets after it begin.
 ///
 /// A pointer is followed only to before the run of labels it ends, so that targets descend and the name ends.
-pub(super) fn decompress(message: &[u8], start: usize, name: &mut Vec<u8>) -> Result<usize, Malformed> {
+pub(crate) fn decompress(message: &[u8], start: usize, name: &mut Vec<u8>) -> Result<usize, Malformed> {
     let limit = name.len() + NAME_MAX;
     let mut run = start;
     let mut at = start;

@@ -2,68 +2,68 @@
 
 /// What is left to read. A read that does not fit gives `None`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cursor<'b> {
+pub(crate) struct Cursor<'b> {
     rest: &'b [u8],
 }
 
 impl<'b> Cursor<'b> {
     /// At the first of `bytes`.
-    pub(super) fn new(bytes: &'b [u8]) -> Cursor<'b> {
+    pub(crate) fn new(bytes: &'b [u8]) -> Cursor<'b> {
         Cursor { rest: bytes }
     }
 
     /// Nothing left.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// Octets left.
-    pub(super) fn remaining(&self) -> usize {
+    pub(crate) fn remaining(&self) -> usize {
         self.rest.len()
     }
 
     /// The next `len` octets.
-    pub(super) fn take(&mut self, len: usize) -> Option<&'b [u8]> {
+    pub(crate) fn take(&mut self, len: usize) -> Option<&'b [u8]> {
         let (head, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
         Some(head)
     }
 
     /// The next `N` octets, by value.
-    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.rest.split_first_chunk::<N>()?;
         self.rest = rest;
         Some(*head)
     }
 
     /// One octet.
-    pub(super) fn u8(&mut self) -> Option<u8> {
+    pub(crate) fn u8(&mut self) -> Option<u8> {
         self.array().map(u8::from_be_bytes)
     }
 
     /// Two octets, network order.
-    pub(super) fn u16(&mut self) -> Option<u16> {
+    pub(crate) fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_be_bytes)
     }
 
     /// Four octets, network order.
-    pub(super) fn u32(&mut self) -> Option<u32> {
+    pub(crate) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_be_bytes)
     }
 
     /// A length octet and as many octets as it says.
-    pub(super) fn counted(&mut self) -> Option<&'b [u8]> {
+    pub(crate) fn counted(&mut self) -> Option<&'b [u8]> {
         let len = self.u8()?;
         self.take(usize::from(len))
     }
 
     /// All that is left.
-    pub(super) fn rest(&mut self) -> &'b [u8] {
+    pub(crate) fn rest(&mut self) -> &'b [u8] {
         std::mem::take(&mut self.rest)
     }
 
     /// An uncompressed name, its root label included.
-    pub(super) fn name(&mut self) -> Option<&'b [u8]> {
+    pub(crate) fn name(&mut self) -> Option<&'b [u8]> {
         let start = self.rest;
         while !self.counted().filter(|label| label.len() <= super::names::LABEL_MAX)?.is_empty() {}
         start.get(..start.len() - self.rest.len())

@@ -6,8 +6,8 @@
 //! holds, writing it never fails, and no control byte from the wire reaches the output.
 
 pub mod cof;
-mod compression;
-mod cursor;
+pub(crate) mod compression;
+pub(crate) mod cursor;
 pub mod edns;
 pub mod json;
 pub mod message;

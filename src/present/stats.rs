@@ -1,7 +1,7 @@
 //! `--stats`: what the payloads of a file are, on one screen.
 
-mod delays;
-mod tally;
+pub(crate) mod delays;
+pub(crate) mod tally;
 
 use std::fmt::Write as _;
 use std::hash::RandomState;
@@ -188,7 +188,8 @@ fn logarithm(nanos: u64) -> u64 {
     u64::from(bucket(nanos).saturating_sub(bucket(1000)))
 }
 
-fn delay(dnsqr: &Dnsqr<'_>) -> Option<u64> {
+/// Nanoseconds from the first packet of the query to the first of the response.
+pub(crate) fn delay(dnsqr: &Dnsqr<'_>) -> Option<u64> {
     let nanos =
         |sec: &[i64], nsec: &[i32]| Some(i128::from(*sec.first()?) * i128::from(NANOS) + i128::from(*nsec.first()?));
     let query = nanos(&dnsqr.query_time_sec, &dnsqr.query_time_nsec)?;
@@ -208,12 +209,14 @@ fn kind_name(kind: u32) -> String {
     name.map_or_else(|| kind.to_string(), ToString::to_string)
 }
 
-fn rcode_name(rcode: u32) -> String {
+/// What a response code is called, or its number.
+pub(crate) fn rcode_name(rcode: u32) -> String {
     let name = u16::try_from(rcode).ok().and_then(names::rcode);
     name.map_or_else(|| rcode.to_string(), str::to_string)
 }
 
-fn qtype_name(qtype: u32) -> String {
+/// What a type is called, or its number.
+pub(crate) fn qtype_name(qtype: u32) -> String {
     let name = u16::try_from(qtype).ok().and_then(names::rrtype);
     name.map_or_else(|| format!("TYPE{qtype}"), str::to_string)
 }

@@ -2,21 +2,21 @@
 
 /// Delays in a histogram of fixed size: 16 buckets for every power of two nanoseconds, so that a quantile is at most
 /// a sixteenth too high; the smallest and the largest are exact.
-pub(super) struct Delays {
+pub(crate) struct Delays {
     buckets: Vec<u64>,
-    pub(super) count: u64,
-    pub(super) min: u64,
-    pub(super) max: u64,
+    pub(crate) count: u64,
+    pub(crate) min: u64,
+    pub(crate) max: u64,
 }
 
 impl Delays {
     const PER_POWER: u32 = 16;
 
-    pub(super) fn new() -> Delays {
+    pub(crate) fn new() -> Delays {
         Delays { buckets: vec![0; 64 * 16], count: 0, min: u64::MAX, max: 0 }
     }
 
-    pub(super) fn add(&mut self, nanos: u64) {
+    pub(crate) fn add(&mut self, nanos: u64) {
         if let Some(bucket) = usize::try_from(bucket(nanos)).ok().and_then(|index| self.buckets.get_mut(index)) {
             *bucket += 1;
         }
@@ -25,8 +25,13 @@ impl Delays {
         self.max = self.max.max(nanos);
     }
 
+    /// The buckets: the largest delay of each, and how many it holds.
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
+        (0u32..).zip(&self.buckets).map(|(index, count)| (highest(index), *count))
+    }
+
     /// The delay that `percent` of all do not exceed.
-    pub(super) fn quantile(&self, percent: u64) -> u64 {
+    pub(crate) fn quantile(&self, percent: u64) -> u64 {
         let rank = (self.count * percent).div_ceil(100).max(1);
         let mut seen = 0;
         for (index, count) in (0u32..).zip(&self.buckets) {
@@ -40,7 +45,7 @@ impl Delays {
 }
 
 /// The power of two, and the four bits behind its first.
-pub(super) fn bucket(nanos: u64) -> u32 {
+pub(crate) fn bucket(nanos: u64) -> u32 {
     let nanos = nanos.max(1);
     let power = nanos.ilog2();
     let four_bits = if power >= 4 { nanos >> (power - 4) } else { nanos << (4 - power) };
