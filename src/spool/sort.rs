@@ -9,11 +9,6 @@ use super::{
     trim::{self, Removed},
 };
 use crate::{escape::escaped, time::Timestamp};
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-use nix::{
-    errno::Errno,
-    fcntl::{AT_FDCWD, RenameFlags, renameat2},
-};
 use std::{
     collections::HashSet,
     fmt::{self, Display, Formatter},
@@ -350,10 +345,10 @@ impl Note {
 
 /// Gives a file a name that nothing has. Where the system cannot do both in one, somebody could take it in between.
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
-        Err(Errno::EINVAL | Errno::ENOSYS) => {}
-        renamed => return Ok(renamed?),
+    #[cfg(target_os = "linux")]
+    match crate::sys::linux::rename_to_free(from, to) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {}
+        renamed => return renamed,
     }
     match to.symlink_metadata() {
         Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
