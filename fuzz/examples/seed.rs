@@ -6,6 +6,7 @@ use sie_dns_sensor::{
     config,
     decode::{self, link, tcp, udp},
     nmsg::{
+        container::HEADER_LEN,
         dnsqr::Dnsqr,
         reader::Reader,
         writer::{Level, Writer, Zlib},
@@ -21,7 +22,7 @@ fn main() -> io::Result<()> {
     let arguments: Vec<_> = env::args_os().skip(1).collect();
     let [captures, corpus] = &arguments[..] else { panic!("usage: seed CAPTURES CORPUS") };
     let corpus = Path::new(corpus);
-    for target in ["decode", "question", "pipeline", "packets", "container", "present", "rsync"] {
+    for target in ["decode", "question", "pipeline", "packets", "container", "deflate", "present", "rsync"] {
         fs::create_dir_all(corpus.join(target))?;
     }
     sessions(&corpus.join("rsync"))?;
@@ -75,6 +76,7 @@ fn capture(path: &Path, corpus: &Path) -> io::Result<()> {
     put("container", &name, &nmsg)?;
     if written.containers == 1 {
         put("container", &format!("{name}-z"), Zlib::new(Level::Fixed(3)).compress(&nmsg))?;
+        put("deflate", &name, &nmsg[HEADER_LEN..])?;
     }
     let mut reader = Reader::new(&nmsg[..]);
     let mut number = 0;
