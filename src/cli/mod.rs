@@ -1,7 +1,9 @@
 //! Command line.
 
+mod captures;
 mod check;
 mod completions;
+mod exit;
 mod gen_key;
 mod output;
 mod pause;

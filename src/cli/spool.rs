@@ -4,6 +4,7 @@ mod list;
 mod requeue;
 mod verify;
 
+use super::exit::SETTINGS;
 use crate::{
     config::{self, Settings},
     escape::escaped,
@@ -54,9 +55,6 @@ enum Outcome {
     SomeBad = 1,
     Failed = 2,
 }
-
-/// Exit code: settings (EX_CONFIG of sysexits.h).
-const SETTINGS: u8 = 78;
 
 /// Runs the subcommand. Exit code 0: done; 1: some files are bad, or could not be put back; 2: failure. A broken pipe on
 /// the output is no failure: whoever reads it has seen enough.
