@@ -1,7 +1,8 @@
-//! `sie-dns-sensor read`: what NMSG files hold, as text, JSON, packets, tuples or counts.
+//! `sie-dns-sensor read`: what NMSG files hold, or the sensor would send, as text, JSON, packets, tuples or counts.
 
 mod filter;
 mod output;
+mod would_send;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -21,7 +22,8 @@ use crate::nmsg::{MSGTYPE_DNSQR, Payload, VENDOR_BASE};
 
 /// Behind `--help`.
 const AFTER_HELP: &str = "\
-Exit codes: 0 done; 1 some input was bad, the rest was read; 2 usage or failure.
+Exit codes: 0 done; 1 some input was bad, or an interface was lost, the rest was read; 2 usage or failure; with --would-send
+3 an account does not balance (a bug), 78 settings.
 
 Payloads that are not dnsqr pass only where no filter but --since and --until is given.";
 
@@ -47,6 +49,8 @@ pub struct ReadArgs {
     /// Show one screen of counts, not the payloads
     #[arg(long)]
     stats: bool,
+    #[command(flatten)]
+    live: would_send::LiveArgs,
     /// Only queries for this name and names below it
     #[arg(long, value_name = "SUFFIX", help_heading = "Filters (all must hold; of one repeated, any)")]
     qname: Vec<String>,
@@ -110,9 +114,10 @@ enum Outcome {
 
 /// Runs the subcommand. Exit code 0: done; 1: some input was bad, the rest was read; 2: usage or failure. A broken pipe
 /// on the output is no failure: whoever reads it has seen enough.
-pub fn run(args: ReadArgs) -> ExitCode {
-    let outcome = match Request::new(&args) {
-        Ok(request) => read_all(request, &args),
+pub fn run(args: &ReadArgs) -> ExitCode {
+    let outcome = match Request::new(args) {
+        Ok(request) if args.live.would_send => return would_send::run(args, request),
+        Ok(request) => read_all(request, args),
         Err(problems) => {
             problems.iter().for_each(|problem| say(problem));
             Outcome::Failed
