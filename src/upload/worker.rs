@@ -4,7 +4,7 @@ use super::{
     Attendant, Desk, Failure, Outgoing, Plan, Receipt, Step, Turn,
     alarm::{self, Alarm},
     backlog::Backlog,
-    desk::{Mail, Word},
+    desk::Mail,
     rate::Rate,
     state::{self, State},
     way::Way,
@@ -175,17 +175,11 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         let (now, wall) = (self.clock.monotonic(), self.clock.wall());
         // In whole seconds: it would be another state each time otherwise.
         let at = |due: Duration| Timestamp::new((wall + due.saturating_sub(now)).seconds(), 0);
-        self.state.server = self.way.server().map(ToString::to_string);
-        self.state.next_try = Some(self.way.not_before()).filter(|due| *due > now).map(at);
-        self.desk.tell(Word {
-            server: self.state.server.clone(),
-            last_success: self.state.last_success,
-            last_error: self.state.last_error.clone(),
-            next_try: self.state.next_try,
-            files: self.state.files,
-            bytes: self.state.bytes,
-            is_alarmed: self.alarm.is_on(),
-        });
+        let word = &mut self.state.word;
+        word.server = self.way.server().map(ToString::to_string);
+        word.next_try = Some(self.way.not_before()).filter(|due| *due > now).map(at);
+        word.is_alarmed = self.alarm.is_on();
+        self.desk.tell(word.clone());
         if !self.writer.is_due(now) {
             return;
         }
@@ -229,9 +223,9 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         let now = self.clock.monotonic();
         for (receipt, _) in receipts.iter().zip(&arrived).filter(|(_, arrived)| **arrived) {
             self.backlog.remove(receipt.name());
-            self.state.files += 1;
-            self.state.bytes += receipt.size();
-            self.state.last_success = Some(self.clock.wall());
+            self.state.word.files += 1;
+            self.state.word.bytes += receipt.size();
+            self.state.word.last_success = Some(self.clock.wall());
         }
         if arrived.contains(&true) {
             self.recovered(silence);
@@ -313,7 +307,7 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
     fn failed(&mut self, receipts: &[Receipt], arrived: &[bool], failure: &Failure, now: Duration) {
         let mut left = receipts.iter().zip(arrived).filter(|(_, arrived)| !**arrived);
         let Some((first, _)) = left.next() else { return };
-        self.state.last_error = Some((self.clock.wall(), failure.to_string()));
+        self.state.word.last_error = Some((self.clock.wall(), failure.to_string()));
         let wait = self.way.not_before().saturating_sub(now).as_secs();
         self.desk.say(LogLevel::Debug, format!("{failure}; next try in {wait} s"));
         let text = format!("failed to upload {}: {failure}", escaped(first.path()));
