@@ -4,7 +4,7 @@ mod list;
 mod requeue;
 mod verify;
 
-use super::exit::SETTINGS;
+use super::exit::{Outcome, SETTINGS};
 use crate::{
     config::{self, Settings},
     escape::escaped,
@@ -46,14 +46,6 @@ struct Place {
     /// Set a setting, over what the configuration file says: spooldir="/srv/spool"
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
-}
-
-/// How it went; the exit code is the worst of all files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Outcome {
-    Done = 0,
-    SomeBad = 1,
-    Failed = 2,
 }
 
 /// Runs the subcommand. Exit code 0: done; 1: some files are bad, or could not be put back; 2: failure. A broken pipe on

@@ -77,7 +77,7 @@ fn show(args: &LiveArgs, request: Request) -> Result<ExitCode, PreviewError> {
         Err(error) => return Err(cannot_write(error)),
     }
     account(&seen.ledger);
-    let outcome = if seen.lost > 0 { Outcome::SomeInputBad } else { run.outcome };
+    let outcome = if seen.lost > 0 { Outcome::SomeBad } else { run.outcome };
     Ok(captures::judge("read", &seen.ledger, false).unwrap_or(ExitCode::from(outcome as u8)))
 }
 
