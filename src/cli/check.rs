@@ -7,6 +7,7 @@ mod report;
 mod unit;
 mod upload;
 
+use super::exit::{FAILED, SETTINGS};
 use crate::{
     capture::{LinkType, live::Filter},
     config::{self, Budget, CaptureQr, CaptureRd, Notice, Settings, problem::Remark},
@@ -34,11 +35,6 @@ pub struct CheckArgs {
     #[arg(long)]
     drop_in: bool,
 }
-
-/// Exit code: settings (EX_CONFIG of sysexits.h).
-const SETTINGS: u8 = 78;
-/// Exit code: failure.
-const FAILED: u8 = 2;
 
 /// Runs the subcommand.
 pub fn run(args: &CheckArgs) -> ExitCode {

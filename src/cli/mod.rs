@@ -1,7 +1,9 @@
 //! Command line.
 
+mod captures;
 mod check;
 mod completions;
+mod exit;
 mod gen_key;
 mod output;
 mod pause;
@@ -47,7 +49,7 @@ enum Command {
     /// One HTML page about captures or NMSG files: delays, servers, zones, what is amiss
     Report(report::ReportArgs),
     /// Show what NMSG files hold
-    Read(read::ReadArgs),
+    Read(Box<read::ReadArgs>),
     /// Show the files that wait, upload archived ones again, check that files are whole
     Spool(spool::SpoolArgs),
     /// Print what completes command lines in a shell: for packages
@@ -74,7 +76,7 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => pause::resume(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Report(args) => report::run(&args),
-        Command::Read(args) => read::run(args),
+        Command::Read(args) => read::run(&args),
         Command::Spool(args) => spool::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Launch { words } => match crate::upload::program::serve(&words) {

@@ -2,6 +2,7 @@
 
 mod table;
 
+use super::exit::SETTINGS;
 use crate::{
     config,
     daemon::{SystemClock, listen, views},
@@ -26,8 +27,6 @@ const DEGRADED: u8 = 1;
 const NOT_RUNNING: u8 = 2;
 /// Exit code: there is no telling.
 const UNKNOWN: u8 = 3;
-/// Exit code: settings (EX_CONFIG of sysexits.h).
-const SETTINGS: u8 = 78;
 
 /// How long the sensor has for its answer. It takes a moment.
 const PATIENCE: Duration = Duration::from_secs(5);

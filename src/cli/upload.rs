@@ -1,5 +1,6 @@
 //! `sie-dns-sensor upload`: the upload alone, without a capture.
 
+use super::exit::{FAILED, SETTINGS};
 use crate::escape::escaped;
 use crate::{
     config::{self, Settings},
@@ -19,10 +20,6 @@ use std::{io, os::fd::AsFd, path::PathBuf, process::ExitCode};
 
 /// Exit code: files remain, or a check failed.
 const REMAIN: u8 = 1;
-/// Exit code: usage or failure.
-const FAILED: u8 = 2;
-/// Exit code: settings (EX_CONFIG of sysexits.h).
-const SETTINGS: u8 = 78;
 
 /// What was typed.
 #[derive(Args, Debug)]

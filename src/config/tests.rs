@@ -268,7 +268,7 @@ fn a_missing_file_says_what_to_do_and_nothing_that_follows_from_it() {
     assert_eq!(
         problems,
         "/nonexistent/sie-dns-sensor: cannot be read: No such file or directory (os error 2); write it with interface \
-         and DNSQR_RES_ADDRS, or name another with -c\n\
+         and DNSQR_RES_ADDRS, or name another with --config\n\
          --set maxper=\"x\": not a whole number; write one from 1 to 65536"
     );
     assert_eq!(load_for_run(Path::new("/"), &[]).unwrap_err().iter().count(), 1);

@@ -14,6 +14,7 @@
 
 mod alarm;
 mod backlog;
+mod below;
 mod connect;
 mod desk;
 pub mod directory;

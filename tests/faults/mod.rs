@@ -14,6 +14,8 @@ mod service;
 mod settings;
 mod upload;
 mod views;
+#[cfg(target_arch = "x86_64")]
+mod would_send;
 
 use crate::{namespace::Namespace, program::SENSOR, synthetic::Synthetic};
 use nix::{

@@ -68,7 +68,7 @@ fn restrict(role: &Role) -> Result<RulesetStatus, Box<dyn std::error::Error>> {
     let rules = match role {
         Role::Views => rules,
         Role::Capture { output, .. } => {
-            let rules = allow(rules, output, write)?;
+            let rules = output.iter().try_fold(rules, |rules, output| allow(rules, output, write))?;
             INTERFACES.iter().try_fold(rules, |rules, path| allow_if_there(rules, Path::new(path)))?
         }
         Role::Upload { stages, keys, target } => {
