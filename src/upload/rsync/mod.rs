@@ -6,6 +6,7 @@
 
 mod fault;
 mod frames;
+mod greeting;
 mod hearing;
 mod list;
 mod outbox;
