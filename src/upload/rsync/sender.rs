@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!  us                                           the server
-//!  version                          ←→          version, compatibility, seed
+//!  version                          ←→          version, compatibility, names of sums
+//!  names of sums                    ←→          seed
 //!  list                              →
 //!                                    ←          a request for each file that it has not, DONE
-//!  the file, its MD5                 →
+//!  the file, its sum                 →
 //!                                    ←          SUCCESS when it is in place
 //!  DONE                             ←→          DONE (files whose sum was wrong are asked for again), DONE, DONE
 //! ```
+//!
+//! A server older than rsync 3.2 names no sums and is named none; they are MD5 then.
 //!
 //! It is given what the server says, in any portions, and says what to write and what it [needs](Need) of the files. It
 //! holds at most a few frames, a few bytes a file and the requests, of which each file has a limit.
@@ -17,12 +20,12 @@ use super::{
     fault::Fault,
     frames::{self, Frames, Piece},
     greeting::{self, Greeting},
-    list::{self, Entry, List},
+    list::{Entry, List},
     outbox::Outbox,
     requests::{HAS_BASIS, HAS_NAME, Item, Requests},
+    sum::Sum,
     wire::{self, Indexes},
 };
-use md5::{Digest, Md5};
 use std::collections::VecDeque;
 
 /// As long as so much waits to be written, nothing is needed. It is written in packets of 32 kB, the last of which is only
@@ -80,7 +83,7 @@ struct File {
 struct Current {
     index: usize,
     left: u64,
-    sum: Md5,
+    sum: Sum,
 }
 
 /// The session.
@@ -165,8 +168,11 @@ impl Sender {
     /// Takes what the server wrote; what it lets us know is appended to `events`, also when it is at fault in the end.
     pub fn receive(&mut self, mut bytes: &[u8], events: &mut Vec<Event>) -> Result<(), Fault> {
         if !self.is_greeted() {
-            self.greeting.take(&mut bytes)?;
-            events.extend(self.is_greeted().then_some(Event::Greeted));
+            self.greeting.take(&mut bytes, &mut self.outbox)?;
+            if self.is_greeted() {
+                self.list = List::new(self.greeting.has_varints());
+                events.push(Event::Greeted);
+            }
         }
         while let Some(piece) = self.frames.next(&mut bytes)? {
             match piece {
@@ -212,7 +218,7 @@ impl Sender {
         self.list.put(entry, &mut bytes)?;
         self.files.push(File { size: entry.size, fate: Fate::Listed, asked: 0 });
         if self.files.len() == self.count {
-            bytes.push(list::END);
+            bytes.extend(self.list.end());
         }
         self.outbox.stream(&bytes);
         Ok(())
@@ -223,7 +229,7 @@ impl Sender {
         let Some((index, at, flags)) = self.take_wanted() else { return };
         self.attributes(index, flags);
         self.outbox.stream(&NO_SUMS);
-        self.current = Some(Current { index: at, left: self.files[at].size, sum: Md5::new() });
+        self.current = Some(Current { index: at, left: self.files[at].size, sum: Sum::new(self.greeting.sums()) });
     }
 
     /// Does not send the file that is needed.
@@ -269,8 +275,7 @@ impl Sender {
     pub fn finish(&mut self) {
         let Some(current) = self.current.take() else { return };
         self.outbox.stream(&0_u32.to_le_bytes());
-        let sum: [u8; wire::SUM_LEN] = current.sum.finalize().into();
-        self.outbox.stream(&sum);
+        self.outbox.stream(&current.sum.finish());
         self.files[current.index].fate = Fate::Sent;
         self.answer();
     }
