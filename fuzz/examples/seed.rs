@@ -35,15 +35,17 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// What servers of rsync 3.0 and 3.1 say to two files, and one with a full disk.
+/// What servers of rsync 3.0, 3.1 and 3.5 say to two files, and one with a full disk.
 fn sessions(corpus: &Path) -> io::Result<()> {
     let requests =
         [&b"\x27\0\0\x07\x01\0\xa0"[..], &[0; 16], b"\x01\0\xa0", &[0; 16], b"\0\x04\0\0\x6b\0\0\0\0"].concat();
     let (old, new) = (b"\x05\x1e\0\0\0\x0a\xc0\x28\x01\x6b", b"\x05\x1f\0\0\0\x1a\xc0\x28\x01\x6b");
+    let named = b"\x05\x20\0\0\0\x81\xfe\x23xxh128 xxh3 xxh64 md5 md4 sha1 none\xc0\x28\x01\x6b";
     let second = b"\x04\0\0\x6b\x01\0\0\0";
     let exit = b"\x06\0\0\x08full!\n\x04\0\0\x5d\x0b\0\0\0";
     fs::write(corpus.join("old"), [&old[..], &requests, second, b"\x02\0\0\x07\0\0\x01\0\0\x07\0"].concat())?;
     fs::write(corpus.join("new"), [&new[..], &requests, second, b"\x03\0\0\x07\0\0\0\x01\0\0\x07\0"].concat())?;
+    fs::write(corpus.join("named"), [&named[..], &requests, second, b"\x03\0\0\x07\0\0\0\x01\0\0\x07\0"].concat())?;
     fs::write(corpus.join("full"), [&new[..], &requests, exit].concat())
 }
 

@@ -82,7 +82,7 @@ fn set_wins_over_the_file_and_the_last_over_the_first() {
     let sets = ["channel=b", "channel=c", "maxper="];
     let settings = settings(text, &sets);
     assert_eq!(settings.query_timeout, Duration::from_secs(20));
-    assert_eq!((settings.channel.as_str(), settings.max_per_batch), ("c", 256));
+    assert_eq!((settings.channel.as_str(), settings.max_per_batch), ("c", 512));
 }
 
 #[test]
