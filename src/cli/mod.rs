@@ -4,6 +4,7 @@ mod captures;
 mod check;
 mod completions;
 mod exit;
+mod doctor;
 mod gen_key;
 mod output;
 mod pause;
@@ -34,6 +35,8 @@ enum Command {
     Run(run::RunArgs),
     /// Check the settings, and show what the sensor would do
     Check(check::CheckArgs),
+    /// Check a set-up from end to end: files, users, clock, packets, server; each with its cure
+    Doctor(doctor::DoctorArgs),
     /// Make the key to upload with; also the program sie-gen-key
     GenKey(gen_key::GenKeyArgs),
     /// Send the files that wait, without capturing
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
     match CommandLine::parse_from(arguments()).command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::GenKey(args) => gen_key::run(&args),
         Command::Upload(args) => upload::run(&args),
         Command::Status(args) => status::run(&args),

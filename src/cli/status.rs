@@ -110,7 +110,8 @@ fn printed(shown: io::Result<()>, code: u8) -> Result<u8, Failure> {
     }
 }
 
-fn ask(path: &Path, request: &str) -> io::Result<String> {
+/// What the sensor answers.
+pub(super) fn ask(path: &Path, request: &str) -> io::Result<String> {
     let mut stream = connect(path)?;
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
