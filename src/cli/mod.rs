@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod gen_key;
+mod inputs;
 mod output;
 mod pause;
 mod progress;
