@@ -1,6 +1,12 @@
 //! A capture thread: frames through the tracker to the spool.
 
-use super::{channel::Report, counts, page::Slot, timeline::Timeline};
+use super::{
+    channel::Report,
+    counts,
+    page::Slot,
+    samples::{Sampled, Sampler},
+    timeline::Timeline,
+};
 use crate::{
     capture::{
         Frame,
@@ -92,6 +98,8 @@ pub struct Follower<C> {
     pub tracker: Tracker,
     /// Where transactions go.
     pub feeder: Feeder,
+    /// Where some of them also go while somebody watches.
+    pub sampler: Sampler,
     /// Its clocks.
     pub timeline: Timeline<C>,
     /// Its place on the page.
@@ -125,6 +133,7 @@ impl<C: Clock> Follower<C> {
             let cut = self.control.cut();
             let is_past_cut = self.turn(cut);
             let monotonic = self.timeline.monotonic();
+            self.sampler.look(monotonic);
             if monotonic >= next_statistics {
                 next_statistics = monotonic + STATISTICS;
                 self.live.look();
@@ -147,7 +156,8 @@ impl<C: Clock> Follower<C> {
 
     /// Reads what there is, lets leave what has waited too long. Whether packets beyond the cut have come.
     fn turn(&mut self, cut: Timestamp) -> bool {
-        let Follower { live, tracker, feeder, timeline, since, .. } = self;
+        let Follower { live, tracker, feeder, sampler, timeline, since, .. } = self;
+        let mut sink = Sampled { feeder, sampler };
         if let Some(by) = timeline.look() {
             clock_was_set(tracker, since, by);
         }
@@ -158,13 +168,13 @@ impl<C: Clock> Follower<C> {
             if time >= cut {
                 is_past_cut |= time >= cut + DISORDER;
             } else if time >= *since {
-                tracker.packet(&Frame { time, ..*frame }, feeder);
+                tracker.packet(&Frame { time, ..*frame }, &mut sink);
             }
         });
         if read.frames < FRAMES {
             // The rings are empty: nothing older than this can come any more. Packets of hosts that are not watched would
             // move no query's time.
-            tracker.expire(now.before(LATE).min(cut), feeder);
+            tracker.expire(now.before(LATE).min(cut), &mut sink);
         }
         for (index, error) in &read.failed {
             let name = self.interfaces.get(*index).cloned().unwrap_or_default();
@@ -307,6 +317,7 @@ mod tests {
                 Limits::of_thread(&settings, &budget),
             ),
             feeder: feeders.remove(0),
+            sampler: Sampler::of_threads(None, 1).unwrap().remove(0),
             timeline: Timeline::new(clock),
             slot: Page::create(counts::layout(1, 1)).unwrap().0.slot(0).unwrap(),
             control: Arc::new(Control::new(settings)),

@@ -180,7 +180,8 @@ impl Gather {
         if let Some(address) = exchange.server {
             self.servers.count(&address, |server| server.add(exchange, said));
         }
-        self.add_zone(exchange, said, facts.and_then(|facts| facts.zone));
+        let named = facts.and_then(|facts| facts.zone).or_else(|| exchange.zone.map(<[u8]>::to_ascii_lowercase));
+        self.add_zone(exchange, said, named);
     }
 
     fn add_totals(&mut self, exchange: &Exchange<'_>, said: Said) {
@@ -263,6 +264,7 @@ mod tests {
             delay: None,
             query: None,
             response: None,
+            zone: None,
             response_packets: 0,
         }
     }

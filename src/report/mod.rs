@@ -9,7 +9,7 @@ pub(crate) mod page;
 
 mod findings;
 mod html;
-mod message;
+pub(crate) mod message;
 mod plots;
 mod tables;
 mod timeline;
