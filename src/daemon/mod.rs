@@ -26,7 +26,7 @@ pub mod paused;
 pub mod pidfile;
 mod post;
 pub mod privileges;
-mod samples;
+pub mod samples;
 pub mod sandbox;
 mod signals;
 mod supervisor;

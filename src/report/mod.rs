@@ -5,12 +5,12 @@
 
 pub(crate) mod exchange;
 pub(crate) mod gather;
+pub(crate) mod message;
 pub(crate) mod page;
+pub(crate) mod timeline;
+pub(crate) mod top;
 
 mod findings;
 mod html;
-pub(crate) mod message;
 mod plots;
 mod tables;
-mod timeline;
-mod top;
