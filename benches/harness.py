@@ -2,7 +2,7 @@
 
 The sender has one core, all processes of the sensor another one. The sensor's children run as nobody.
 """
-import os, pathlib, re, shlex, shutil, signal, subprocess, sys, tempfile, time
+import fcntl, os, pathlib, pty, re, shlex, shutil, signal, struct, subprocess, sys, tempfile, termios, threading, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESOLVERS = "DNSQR_RES_ADDRS=" + os.environ.get("RESOLVERS", "192.0.2.53, 2001:db8:53::53")
@@ -104,6 +104,38 @@ class Sensor:
         """Memory of its largest process in kilobytes: now (VmRSS) or at its peak (VmHWM)."""
         statuses = (pathlib.Path(f"/proc/{pid}/status").read_text() for pid in family(self.process.pid))
         return max(int(re.search(field + r":\s+(\d+)", status)[1]) for status in statuses)
+
+
+class Watcher:
+    """A top on a sensor, in a terminal that nobody sees, on the sender's core."""
+
+    def __init__(self, sensor):
+        self.terminal, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        command = ["taskset", "-c", SENDER, binary(), "top", "--set", f"status_socket={sensor.work}/status.sock", "-c", str(sensor.work / "settings")]
+        self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+        os.close(theirs)
+        self.shown = b""
+        threading.Thread(target=self.read, daemon=True).start()
+        limit = time.time() + 20
+        while b"q quit" not in self.shown:
+            if self.process.poll() is not None or time.time() > limit:
+                sys.exit(f"{sys.argv[0]}: top does not start:\n{self.shown.decode(errors='replace')}")
+            time.sleep(0.1)
+
+    def read(self):
+        try:
+            while got := os.read(self.terminal, 65536):
+                self.shown = (self.shown + got)[-1_000_000:]
+        except OSError:
+            pass  # it has ended
+
+    def stop(self):
+        """Ends it; its processor time."""
+        os.write(self.terminal, b"q")
+        _, status, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = status
+        return usage.ru_utime + usage.ru_stime
 
 
 def number(pattern, text):

@@ -115,9 +115,11 @@ macro_rules! of_words {
 
 mod histogram;
 mod live;
+mod rcodes;
 
 pub use histogram::{DELAY_EDGES, Delays, Histogram, SIZE_EDGES, Sizes};
 pub use live::{Link, Vitals};
+pub use rcodes::Rcodes;
 
 counters! {
     /// Packets by fate; they sum to `total`.
@@ -332,6 +334,8 @@ pub struct Ledger {
     pub delays: Delays,
     /// How large responses were.
     pub sizes: Sizes,
+    /// Response codes of responses.
+    pub rcodes: Rcodes,
 }
 
 /// How many counters a [`Ledger`] has.
@@ -346,7 +350,8 @@ pub const WORDS: usize = 1
     + Kernel::LEN
     + Gaps::LEN
     + Delays::LEN
-    + Sizes::LEN;
+    + Sizes::LEN
+    + Rcodes::LEN;
 
 impl Ledger {
     /// Every counter, in one order.
@@ -363,6 +368,7 @@ impl Ledger {
             .chain(self.gaps.counters())
             .chain(self.delays.counters())
             .chain(self.sizes.counters())
+            .chain(self.rcodes.counters())
     }
 
     /// All counters as numbers, for a page that processes share.
@@ -470,6 +476,12 @@ impl Ledger {
     #[inline]
     pub fn size(&mut self, len: usize) {
         self.sizes.count(&SIZE_EDGES, len as u64);
+    }
+
+    /// Enters the response code of a response.
+    #[inline]
+    pub fn rcode(&mut self, rcode: u8) {
+        self.rcodes.count(rcode);
     }
 
     /// Enters what a response was used for.

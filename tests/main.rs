@@ -59,5 +59,9 @@ mod ssh_program;
 mod sshd;
 mod streams;
 mod synthetic;
+#[cfg(target_os = "linux")]
+mod terminal;
+#[cfg(target_os = "linux")]
+mod top;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod upload;

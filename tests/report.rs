@@ -134,7 +134,7 @@ fn capture(mut packets: Vec<(u64, Vec<u8>)>) -> Vec<u8> {
 }
 
 /// An answered query for each of these names.
-fn hostile_capture() -> Vec<u8> {
+pub fn hostile_capture() -> Vec<u8> {
     let exchanges = (1..).zip(HOSTILE).flat_map(|(number, name)| {
         let question = build::udp(resolver(), server(), &query(number, name));
         let answer = build::udp(server(), resolver(), &response(number, name));
@@ -206,13 +206,13 @@ fn hostile_names_are_text_in_the_page() {
 }
 
 /// What a browser made of a page: its document at the end, and what it wrote on its console.
-struct Shown {
+pub struct Shown {
     document: String,
-    console: Vec<String>,
+    pub console: Vec<String>,
 }
 
 /// The browser, where there is one.
-fn browser() -> Option<PathBuf> {
+pub fn browser() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let found = std::env::split_paths(&path).map(|path| path.join("chromium")).find(|program| program.is_file());
     if found.is_none() {
@@ -223,14 +223,14 @@ fn browser() -> Option<PathBuf> {
 
 /// How a page is looked at.
 #[derive(Clone, Copy)]
-struct Screen {
-    width: u32,
-    height: u32,
-    dark: bool,
+pub struct Screen {
+    pub width: u32,
+    pub height: u32,
+    pub dark: bool,
 }
 
 /// Opens `page`, which is in the scratch directory, with these further arguments. The console's lines are those of the page.
-fn open(browser: &Path, scratch: &Scratch, page: &Path, screen: Screen, arguments: &[String]) -> Shown {
+pub fn open(browser: &Path, scratch: &Scratch, page: &Path, screen: Screen, arguments: &[String]) -> Shown {
     let profile = scratch.path("profile");
     let (out, log) = (scratch.path("document"), scratch.path("console"));
     let mut command = Command::new(browser);

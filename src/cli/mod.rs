@@ -3,9 +3,10 @@
 mod captures;
 mod check;
 mod completions;
-mod exit;
 mod doctor;
+mod exit;
 mod gen_key;
+mod inputs;
 mod output;
 mod pause;
 mod progress;
@@ -15,6 +16,7 @@ mod report;
 mod run;
 mod spool;
 mod status;
+mod top;
 mod upload;
 
 use std::{env, ffi::OsString, path::Path, process::ExitCode};
@@ -43,6 +45,8 @@ enum Command {
     Upload(upload::UploadArgs),
     /// Show how the sensor that runs is doing; its exit code is that of a monitoring check
     Status(status::StatusArgs),
+    /// Watch the sensor that runs, or a file: rates, delays, the busiest zones and servers, the slowest
+    Top(top::TopArgs),
     /// Stop capturing, or sending, for a while or until resumed; a restart does not end it
     Pause(pause::PauseArgs),
     /// Go on with what was paused
@@ -76,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::GenKey(args) => gen_key::run(&args),
         Command::Upload(args) => upload::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Pause(args) => pause::pause(&args),
         Command::Resume(args) => pause::resume(&args),
         Command::Replay(args) => replay::run(&args),

@@ -3,32 +3,25 @@
 use super::{
     captures,
     exit::FAILED,
+    inputs::{Reading, Visitor},
     output::{self, Output},
     progress::Progress,
 };
 use crate::{
-    capture::Savefile,
     config::Settings,
     escape::escaped,
-    nmsg::{MSGTYPE_DNSQR, VENDOR_BASE, container::MAGIC, dnsqr::Dnsqr, reader::Reader},
     report::{
         exchange::Exchange,
         gather::Gather,
         page::{Inputs, page},
     },
-    track::{Limits, Rules, Sink, Tracker, Transaction},
+    stats::Ledger,
 };
 use clap::Args;
 use std::{
-    fs::{self, File},
-    io::{self, Cursor, Read, Write},
-    os::fd::AsFd,
-    path::{Path, PathBuf},
+    io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
 };
 
 /// Behind `--help`.
@@ -61,11 +54,6 @@ pub struct ReportArgs {
     quiet: bool,
 }
 
-/// Packets or payloads between two looks at the progress bar.
-const PROGRESS_EVERY: u64 = 4096;
-/// Damaged places of an input that are said one by one.
-const PLACES_MAX: u64 = 100;
-
 /// Runs the subcommand.
 pub fn run(args: &ReportArgs) -> ExitCode {
     let settings = match captures::settings("report", args.config.as_deref(), &args.set, args.quiet) {
@@ -85,9 +73,10 @@ fn report(args: &ReportArgs, settings: Settings) -> Result<ExitCode, String> {
     let name = output::name(Some(&args.output));
     let cannot = |error: io::Error| format!("cannot write {name}: {error}");
     let mut output = Output::open(Some(&args.output), false).map_err(cannot)?;
-    let mut reading = Reading::new(settings, args);
+    let counting = Counting { gather: Gather::default(), progress: Progress::new("report", args.quiet) };
+    let mut reading = Reading::new(settings, &args.files, counting, args.quiet);
     args.files.iter().for_each(|path| reading.read_file(path));
-    let (gather, inputs) = reading.finish();
+    let (Counting { gather, .. }, inputs) = reading.finish();
     let is_read = inputs.payloads > 0 || inputs.ledger.as_ref().is_some_and(|ledger| ledger.total > 0);
     if inputs.problems > 0 && !is_read {
         return Err(format!("nothing could be read, so {name} is not written"));
@@ -105,190 +94,22 @@ fn conclude(inputs: &Inputs, args: &ReportArgs) -> ExitCode {
     unbalanced.unwrap_or(if inputs.problems > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Counts what a tracker gives.
-#[derive(Default)]
-struct Pairs {
+/// Counts for the page.
+struct Counting {
     gather: Gather,
-    output: crate::stats::Output,
-}
-
-impl Sink for Pairs {
-    fn transaction(&mut self, transaction: &Transaction) {
-        self.output.transactions += 1;
-        self.gather.add(&Exchange::of_transaction(transaction));
-    }
-}
-
-/// The inputs, one after the other.
-struct Reading<'a> {
-    args: &'a ReportArgs,
-    settings: Settings,
-    pairs: Pairs,
-    /// From the first capture on; of all captures, as a query's response may be in the next one.
-    tracker: Option<Tracker>,
-    inputs: Inputs,
     progress: Progress,
-    /// Bytes read of all files, and bytes there are where that is known.
-    consumed: Arc<AtomicU64>,
-    total: Option<u64>,
-    until_progress: u64,
 }
 
-impl<'a> Reading<'a> {
-    fn new(settings: Settings, args: &'a ReportArgs) -> Reading<'a> {
-        let size = |path: &PathBuf| match fs::metadata(path) {
-            _ if path.as_os_str() == "-" => None,
-            Ok(metadata) => metadata.is_file().then_some(metadata.len()),
-            Err(_) => Some(0),
-        };
-        Reading {
-            args,
-            settings,
-            pairs: Pairs::default(),
-            tracker: None,
-            inputs: Inputs::default(),
-            progress: Progress::new("report", args.quiet),
-            consumed: Arc::default(),
-            total: args.files.iter().map(size).sum(),
-            until_progress: PROGRESS_EVERY,
-        }
+impl Visitor for Counting {
+    fn exchange(&mut self, exchange: &Exchange<'_>) {
+        self.gather.add(exchange);
     }
 
-    fn read_file(&mut self, path: &Path) {
-        let (name, shown) = match path.as_os_str() == "-" {
-            true => ("standard input".to_string(), "standard input".to_string()),
-            false => (path.to_string_lossy().into_owned(), escaped(path)),
-        };
-        self.inputs.files.push(name.clone());
-        if let Err(error) = self.open(path, name, &shown) {
-            self.problem(&format!("cannot open {shown}: {error}"));
-        }
+    fn progress(&mut self, read: u64, total: Option<u64>, _: impl FnOnce() -> Option<Ledger>) {
+        self.progress.show(|| (read, total));
     }
 
-    /// The first bytes tell what it is.
-    fn open(&mut self, path: &Path, name: String, shown: &str) -> io::Result<()> {
-        let file = match path.as_os_str() == "-" {
-            true => File::from(io::stdin().as_fd().try_clone_to_owned()?),
-            false => File::open(path)?,
-        };
-        let mut file = Counted { file, consumed: Arc::clone(&self.consumed) };
-        let mut first = Vec::new();
-        file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut first)?;
-        if first.is_empty() {
-            // So is an NMSG file of no transaction; it is no error.
-            self.progress.say(&format!("{shown}: empty file"));
-            return Ok(());
-        }
-        let is_nmsg = first == MAGIC;
-        let stream = Cursor::new(first).chain(file);
-        match is_nmsg {
-            true => self.read_nmsg(shown, stream),
-            false => self.read_capture(name, stream),
-        }
-        Ok(())
-    }
-
-    fn read_capture(&mut self, name: String, stream: impl Read + Send + 'static) {
-        let mut file = match Savefile::from_reader(name, Box::new(stream)) {
-            Ok(file) => file,
-            Err(error) => return self.problem(&error.to_string()),
-        };
-        let mut tracker = match self.tracker.take() {
-            Some(tracker) => tracker,
-            None => self.new_tracker(),
-        };
-        loop {
-            match file.next() {
-                Ok(Some(frame)) => tracker.packet(&frame, &mut self.pairs),
-                Ok(None) => break,
-                Err(error) => self.problem(&error.to_string()),
-            }
-            self.show_progress();
-        }
-        self.tracker = Some(tracker);
-    }
-
-    fn new_tracker(&self) -> Tracker {
-        let settings = &self.settings;
-        let notice = captures::takes_all(settings).filter(|_| !self.args.quiet);
-        notice.into_iter().for_each(|line| self.progress.say(line));
-        Tracker::new(Rules::new(settings, settings.replay_capture_rd(), 1), Limits::new(settings))
-    }
-
-    fn read_nmsg(&mut self, name: &str, stream: impl Read) {
-        let mut reader = Reader::new(stream);
-        let (mut places, mut undecodable) = (0, 0);
-        loop {
-            match reader.next() {
-                Ok(Some(payload)) if (payload.vid, payload.msgtype) == (VENDOR_BASE, MSGTYPE_DNSQR) => {
-                    match Dnsqr::decode(&payload.message) {
-                        Ok(dnsqr) => self.pairs.gather.add(&Exchange::of_payload(&payload, &dnsqr)),
-                        Err(_) => undecodable += 1,
-                    }
-                }
-                Ok(Some(_)) => self.inputs.others += 1,
-                Ok(None) => break,
-                Err(error) => {
-                    places += 1;
-                    match places {
-                        ..=PLACES_MAX => self.problem(&format!("{name}: {error}")),
-                        _ => self.inputs.problems += 1,
-                    }
-                }
-            }
-            self.show_progress();
-        }
-        if places > PLACES_MAX {
-            self.progress.say(&format!("{name}: {} more places could not be read", places - PLACES_MAX));
-        }
-        if undecodable > 0 {
-            self.inputs.undecodable += undecodable;
-            self.problem(&format!("{name}: {undecodable} dnsqr payloads are malformed"));
-        }
-        let counts = reader.counts();
-        if counts.incomplete_fragments > 0 {
-            let incomplete = counts.incomplete_fragments;
-            self.problem(&format!("{name}: {incomplete} containers whose container fragments did not all come"));
-        }
-        self.inputs.payloads += counts.payloads;
-        self.inputs.lost_containers += counts.lost_containers;
-    }
-
-    fn problem(&mut self, line: &str) {
-        self.inputs.problems += 1;
+    fn say(&mut self, line: &str) {
         self.progress.say(line);
-    }
-
-    fn show_progress(&mut self) {
-        self.until_progress -= 1;
-        if self.until_progress == 0 {
-            self.until_progress = PROGRESS_EVERY;
-            self.progress.show(|| (self.consumed.load(Ordering::Relaxed), self.total));
-        }
-    }
-
-    /// Queries that wait leave as unanswered.
-    fn finish(mut self) -> (Gather, Inputs) {
-        if let Some(mut tracker) = self.tracker.take() {
-            tracker.finish(&mut self.pairs);
-            let mut ledger = tracker.ledger();
-            ledger.output = self.pairs.output;
-            self.inputs.ledger = Some(ledger);
-        }
-        (self.pairs.gather, self.inputs)
-    }
-}
-
-/// Counts the bytes read of a file.
-struct Counted {
-    file: File,
-    consumed: Arc<AtomicU64>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.file.read(buffer)?;
-        self.consumed.fetch_add(len as u64, Ordering::Relaxed);
-        Ok(len)
     }
 }

@@ -1,6 +1,6 @@
 //! `sie-dns-sensor status`: how the sensor that runs is doing.
 
-mod table;
+pub(super) mod table;
 
 use super::exit::SETTINGS;
 use crate::{
@@ -68,9 +68,9 @@ pub fn run(args: &StatusArgs) -> ExitCode {
 }
 
 /// Why nothing can be shown.
-struct Failure {
-    code: u8,
-    text: String,
+pub(super) struct Failure {
+    pub(super) code: u8,
+    pub(super) text: String,
 }
 
 impl Failure {
@@ -83,23 +83,32 @@ fn show(args: &StatusArgs) -> Result<u8, Failure> {
     let loaded = config::load(Some(&args.config), &args.set);
     let (settings, _) = loaded.map_err(|problems| Failure { code: SETTINGS, text: problems.to_string() })?;
     let path = &settings.status_socket;
-    let request = if args.openmetrics { views::OPENMETRICS } else { views::STATUS };
-    let answer = ask(path, request).map_err(|error| failure(path, &error))?;
-    if let Some(refused) = answer.strip_prefix(views::REFUSED) {
-        return Err(Failure::unknown(format!("the sensor says: {}", Escaped(refused.trim_end()))));
-    }
+    let answer = answer(path, if args.openmetrics { views::OPENMETRICS } else { views::STATUS })?;
     let mut output = io::stdout().lock();
     if args.openmetrics {
         return printed(output.write_all(answer.as_bytes()), 0);
     }
-    let document: Value =
-        serde_json::from_str(&answer).map_err(|_| Failure::unknown("the sensor's answer is not whole"))?;
+    let document = parsed(&answer)?;
     let code = if document["state"] == "healthy" { 0 } else { DEGRADED };
     let shown = match args.json {
         true => output.write_all(answer.as_bytes()),
         false => table::write(&document, SystemClock::new().wall().seconds(), &mut output),
     };
     printed(shown.and_then(|()| output.flush()), code)
+}
+
+/// What the sensor says when it is asked there.
+pub(super) fn answer(path: &Path, request: &str) -> Result<String, Failure> {
+    let answer = ask(path, request).map_err(|error| failure(path, &error))?;
+    match answer.strip_prefix(views::REFUSED) {
+        Some(refused) => Err(Failure::unknown(format!("the sensor says: {}", Escaped(refused.trim_end())))),
+        None => Ok(answer),
+    }
+}
+
+/// Its document.
+pub(super) fn parsed(answer: &str) -> Result<Value, Failure> {
+    serde_json::from_str(answer).map_err(|_| Failure::unknown("the sensor's answer is not whole"))
 }
 
 /// A reader who has seen enough is no failure.
@@ -157,7 +166,7 @@ fn failure(path: &Path, error: &io::Error) -> Failure {
 }
 
 /// A duration for people: its two largest units.
-struct Span(u64);
+pub(super) struct Span(pub(super) u64);
 
 impl Display for Span {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

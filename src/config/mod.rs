@@ -25,6 +25,7 @@ pub use addresses::{AddressSet, PortSet};
 pub use budget::Budget;
 pub use problem::{Notice, Problem, Problems};
 pub use qnames::NameFilter;
+pub(crate) use qnames::parse_name;
 pub use run::{default_path, load_for_run};
 pub use table::{Command, Empty, Reload, SETTINGS, Setting, Settings};
 pub use values::{

@@ -8,6 +8,7 @@ use super::{
     page::{Page, Slot},
     post::Post,
     privileges,
+    samples::Sampler,
     sandbox::{self, Role},
     timeline::Timeline,
     users,
@@ -22,7 +23,7 @@ use crate::{
 };
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, RawFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     sync::{
         Arc,
         mpsc::{self, Receiver, Sender},
@@ -34,9 +35,9 @@ use std::{
 /// How often the control thread looks at what the others have to report.
 const TICK: Duration = Duration::from_millis(50);
 
-/// The process. Its channel is descriptor 0, its page descriptor 1. Everything that goes wrong is reported.
-pub fn run(mut post: Post, start: Start) -> bool {
-    match begin(&mut post, start) {
+/// The process. Its channel is descriptor 0, its page descriptor 1; `samples` is the page for those who watch. Everything that goes wrong is reported.
+pub fn run(mut post: Post, start: Start, samples: Option<OwnedFd>) -> bool {
+    match begin(&mut post, start, samples) {
         Ok(capture) => {
             capture.attend(post);
             true
@@ -76,7 +77,7 @@ struct Capture {
 }
 
 /// Everything up to the first packet: what needs privileges first, then giving them up, then the rest.
-fn begin(post: &mut Post, start: Start) -> Result<Capture, Hopeless> {
+fn begin(post: &mut Post, start: Start, samples: Option<OwnedFd>) -> Result<Capture, Hopeless> {
     let settings = Settings::from_text(&start.settings).map_err(hopeless)?;
     let user = users::of_capture(&settings).map_err(|error| Hopeless {
         message: error.to_string(),
@@ -86,6 +87,9 @@ fn begin(post: &mut Post, start: Start) -> Result<Capture, Hopeless> {
     let threads = settings.capture_threads;
     let page = Page::of_this_process(counts::layout(threads, start.interfaces.len()));
     let page = page.map_err(|error| hopeless(format!("cannot map the page of counters: {error}")))?;
+    let samplers = Sampler::of_threads(samples.as_ref(), threads)
+        .map_err(|error| hopeless(format!("cannot map the page of samples: {error}")))?;
+    drop(samples);
     let wanted = settings.interfaces.iter().filter(|interface| start.interfaces.contains(&interface.name));
     let (interfaces, rings) = open(post, wanted.cloned().collect(), &settings)?;
     let budget = Budget::new(&settings, settings.interfaces.len(), threads).map_err(hopeless)?;
@@ -128,11 +132,13 @@ fn begin(post: &mut Post, start: Start) -> Result<Capture, Hopeless> {
     let places = start.interfaces.iter().map(|name| interfaces.iter().position(|opened| opened == name)).collect();
     let places: Arc<[Option<usize>]> = places;
     let mut handles = Vec::new();
-    for (((rings, tracker), feeder), slot) in rings.into_iter().zip(trackers).zip(feeders).zip(page.slots()) {
+    let parts = rings.into_iter().zip(trackers).zip(feeders).zip(samplers).zip(page.slots());
+    for ((((rings, tracker), feeder), sampler), slot) in parts {
         let follower = Follower {
             live: Live::new(rings, budget.held_back_of_ring()),
             tracker,
             outlet: feeder,
+            sampler,
             timeline: Timeline::new(clock),
             slot,
             control: control.clone(),

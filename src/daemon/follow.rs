@@ -1,6 +1,12 @@
 //! A capture thread: frames through the tracker to the spool, or to who only looks on.
 
-use super::{channel::Report, counts, page::Slot, timeline::Timeline};
+use super::{
+    channel::Report,
+    counts,
+    page::Slot,
+    samples::{Sampled, Sampler},
+    timeline::Timeline,
+};
 use crate::{
     capture::{
         Frame,
@@ -112,6 +118,8 @@ pub struct Follower<C, O> {
     pub tracker: Tracker,
     /// Where transactions go.
     pub outlet: O,
+    /// Where some of them also go while somebody watches.
+    pub sampler: Sampler,
     /// Its clocks.
     pub timeline: Timeline<C>,
     /// Its place on the page.
@@ -145,6 +153,7 @@ impl<C: Clock, O: Outlet> Follower<C, O> {
             let cut = self.control.cut();
             let is_past_cut = self.turn(cut);
             let monotonic = self.timeline.monotonic();
+            self.sampler.look(monotonic);
             if monotonic >= next_statistics {
                 next_statistics = monotonic + STATISTICS;
                 self.live.look();
@@ -167,7 +176,8 @@ impl<C: Clock, O: Outlet> Follower<C, O> {
 
     /// Reads what there is, lets leave what has waited too long. Whether packets beyond the cut have come.
     fn turn(&mut self, cut: Timestamp) -> bool {
-        let Follower { live, tracker, outlet, timeline, since, .. } = self;
+        let Follower { live, tracker, outlet, sampler, timeline, since, .. } = self;
+        let mut sink = Sampled { sink: outlet, sampler };
         if let Some(by) = timeline.look() {
             clock_was_set(tracker, since, by);
         }
@@ -178,13 +188,13 @@ impl<C: Clock, O: Outlet> Follower<C, O> {
             if time >= cut {
                 is_past_cut |= time >= cut + DISORDER;
             } else if time >= *since {
-                tracker.packet(&Frame { time, ..*frame }, outlet);
+                tracker.packet(&Frame { time, ..*frame }, &mut sink);
             }
         });
         if read.frames < FRAMES {
             // The rings are empty: nothing older than this can come any more. Packets of hosts that are not watched would
             // move no query's time.
-            tracker.expire(now.before(LATE).min(cut), outlet);
+            tracker.expire(now.before(LATE).min(cut), &mut sink);
         }
         for (index, error) in &read.failed {
             let name = self.interfaces.get(*index).cloned().unwrap_or_default();
@@ -327,6 +337,7 @@ mod tests {
                 Limits::of_thread(&settings, &budget),
             ),
             outlet: feeders.remove(0),
+            sampler: Sampler::unwatched(),
             timeline: Timeline::new(clock),
             slot: Page::create(counts::layout(1, 1)).unwrap().0.slot(0).unwrap(),
             control: Arc::new(Control::new(settings)),

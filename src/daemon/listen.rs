@@ -3,6 +3,7 @@
 use super::{
     board::{self, Board},
     post::Post,
+    samples::{Samples, Watch},
 };
 use crate::{
     config::{MetricsListen, Settings},
@@ -35,6 +36,8 @@ use std::{
 pub struct Inherited {
     /// Where the document is.
     pub board: board::Reader,
+    /// Where samples of transactions are.
+    pub watch: Option<Watch>,
     /// `status_socket`.
     pub status: Option<OwnedFd>,
     /// `metrics_listen`.
@@ -50,13 +53,15 @@ impl Inherited {
             || io::Error::other("no supervisor tells this process what to do; start it with: sie-dns-sensor run");
         let board = board::Reader::new(descriptors.next().ok_or_else(missing)?)?;
         let mut next = |bit| if which & bit > 0 { descriptors.next() } else { None };
-        Ok(Inherited { board, status: next(STATUS), metrics: next(METRICS) })
+        let watch = next(SAMPLES).map(|page| Watch::new(&page)).transpose()?;
+        Ok(Inherited { board, watch, status: next(STATUS), metrics: next(METRICS) })
     }
 }
 
 /// Bits of the byte that goes with the descriptors.
 const STATUS: u8 = 1;
 const METRICS: u8 = 2;
+const SAMPLES: u8 = 4;
 
 /// Of a socket's file: whoever may write to it may ask.
 const MODE: Mode = Mode::from_bits_truncate(0o660);
@@ -98,8 +103,12 @@ impl Listeners {
     }
 
     /// What to pass to a child, and which of it there is.
-    pub fn to_pass(&self, board: &Board) -> io::Result<(u8, Vec<OwnedFd>)> {
+    pub fn to_pass(&self, board: &Board, samples: Option<&Samples>) -> io::Result<(u8, Vec<OwnedFd>)> {
         let (mut which, mut descriptors) = (0, vec![board.descriptor()?]);
+        if let Some(samples) = samples {
+            which |= SAMPLES;
+            descriptors.push(samples.descriptor()?);
+        }
         for (bit, socket) in [(STATUS, &self.status), (METRICS, &self.metrics)] {
             if let Some(socket) = socket {
                 which |= bit;

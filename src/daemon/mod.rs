@@ -27,6 +27,7 @@ pub mod pidfile;
 mod post;
 pub mod preview;
 pub mod privileges;
+pub mod samples;
 pub mod sandbox;
 mod signals;
 mod supervisor;
@@ -45,6 +46,8 @@ pub use synchronised::{Synchronised, synchronised};
 pub use upload::confine;
 
 use listen::Inherited;
+pub(crate) use samples::Sample;
+
 use post::Post;
 
 /// What descriptors this process was given, beside the first three, its children do not get.
@@ -57,11 +60,21 @@ pub fn keep_descriptors() {
 /// there is nobody to report to.
 pub fn run_child(role: Role) -> std::io::Result<bool> {
     role.name_process();
-    let inherited = (role == Role::Views).then(Inherited::take).transpose()?;
-    let (post, start) = Post::open()?;
-    Ok(match (role, inherited) {
-        (Role::Views, Some(inherited)) => views::run(post, &start, inherited),
-        (Role::Upload, _) => upload::run(post, start),
-        (Role::Capture | Role::Views, _) => capture::run(post, start),
+    // What is passed comes before the first order.
+    Ok(match role {
+        Role::Views => {
+            let inherited = Inherited::take()?;
+            let (post, start) = Post::open()?;
+            views::run(post, &start, inherited)
+        }
+        Role::Capture => {
+            let (_, mut passed) = Post::passed()?;
+            let (post, start) = Post::open()?;
+            capture::run(post, start, passed.pop())
+        }
+        Role::Upload => {
+            let (post, start) = Post::open()?;
+            upload::run(post, start)
+        }
     })
 }

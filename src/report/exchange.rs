@@ -30,6 +30,18 @@ pub(crate) enum Seen {
     Other,
 }
 
+impl From<Kind> for Seen {
+    fn from(kind: Kind) -> Seen {
+        match kind {
+            Kind::QueryResponse => Seen::Answered,
+            Kind::UnansweredQuery => Seen::Unanswered,
+            Kind::UnsolicitedResponse => Seen::Unsolicited,
+            Kind::QueryOnly => Seen::QueryAlone,
+            Kind::ResponseOnly => Seen::ResponseAlone,
+        }
+    }
+}
+
 /// A transaction, or its unmatched half.
 pub(crate) struct Exchange<'a> {
     pub seen: Seen,
@@ -48,6 +60,8 @@ pub(crate) struct Exchange<'a> {
     pub query: Option<Cow<'a, [u8]>>,
     /// The DNS message of the response.
     pub response: Option<Cow<'a, [u8]>>,
+    /// The zone that the response names, where the response itself is not here; in wire form.
+    pub zone: Option<&'a [u8]>,
     /// IP packets that the response came in.
     pub response_packets: usize,
 }
@@ -60,13 +74,7 @@ impl<'a> Exchange<'a> {
         let query = transaction.query.as_ref();
         let delay = query.zip(response).map(|(query, response)| response.time().since(query.time()));
         Exchange {
-            seen: match transaction.kind {
-                Kind::QueryResponse => Seen::Answered,
-                Kind::UnansweredQuery => Seen::Unanswered,
-                Kind::UnsolicitedResponse => Seen::Unsolicited,
-                Kind::QueryOnly => Seen::QueryAlone,
-                Kind::ResponseOnly => Seen::ResponseAlone,
-            },
+            seen: transaction.kind.into(),
             server: Some(transaction.flow.response_ip),
             is_tcp: transaction.flow.protocol == decode::TCP,
             time: query.or(response).map(Packets::time),
@@ -76,6 +84,7 @@ impl<'a> Exchange<'a> {
             delay: delay.map(|delay| u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX)),
             query: query.and_then(message),
             response: response.and_then(message),
+            zone: None,
             response_packets: response.map_or(0, Packets::count),
         }
     }
@@ -102,6 +111,7 @@ impl<'a> Exchange<'a> {
             delay: delay(dnsqr).filter(|_| is(Type::UdpQueryResponse)),
             query: dnsqr.query_message(),
             response: dnsqr.response_message(),
+            zone: None,
             response_packets: dnsqr.response_packet.len(),
         }
     }

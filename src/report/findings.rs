@@ -178,6 +178,7 @@ mod tests {
                 delay,
                 query: None,
                 response: None,
+                zone: None,
                 response_packets: usize::from(rcode.is_some()),
             });
         }

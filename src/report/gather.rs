@@ -25,20 +25,20 @@ const REFUSED: u32 = 5;
 
 /// All that a page shows; at most 64 MiB.
 pub(crate) struct Gather {
-    pub(super) totals: Totals,
-    pub(super) timeline: Timeline,
-    pub(super) rcodes: Tally,
+    pub(crate) totals: Totals,
+    pub(crate) timeline: Timeline,
+    pub(crate) rcodes: Tally,
     pub(super) qtypes: Tally,
     pub(super) delays: Delays,
     pub(super) query_edns: Edns,
     pub(super) response_edns: Edns,
-    pub(super) servers: Top<IpAddr, Server>,
-    pub(super) zones: Top<Vec<u8>, Zone>,
+    pub(crate) servers: Top<IpAddr, Server>,
+    pub(crate) zones: Top<Vec<u8>, Zone>,
 }
 
 /// Sums over everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Totals {
+pub(crate) struct Totals {
     pub transactions: u64,
     pub ends: Ends,
     pub tcp: u64,
@@ -49,7 +49,7 @@ pub(super) struct Totals {
 
 /// Transactions by what was seen of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ends {
+pub(crate) struct Ends {
     pub answered: u64,
     pub unanswered: u64,
     pub unsolicited: u64,
@@ -98,7 +98,7 @@ impl Edns {
 
 /// What is known of a server.
 #[derive(Default)]
-pub(super) struct Server {
+pub(crate) struct Server {
     pub ends: Ends,
     pub tcp: u64,
     pub responses: u64,
@@ -112,7 +112,7 @@ pub(super) struct Server {
 
 /// What is known of a zone.
 #[derive(Default)]
-pub(super) struct Zone {
+pub(crate) struct Zone {
     pub ends: Ends,
     pub responses: u64,
     pub nxdomain: u64,
@@ -180,7 +180,8 @@ impl Gather {
         if let Some(address) = exchange.server {
             self.servers.count(&address, |server| server.add(exchange, said));
         }
-        self.add_zone(exchange, said, facts.and_then(|facts| facts.zone));
+        let named = facts.and_then(|facts| facts.zone).or_else(|| exchange.zone.map(<[u8]>::to_ascii_lowercase));
+        self.add_zone(exchange, said, named);
     }
 
     fn add_totals(&mut self, exchange: &Exchange<'_>, said: Said) {
@@ -263,6 +264,7 @@ mod tests {
             delay: None,
             query: None,
             response: None,
+            zone: None,
             response_packets: 0,
         }
     }

@@ -14,7 +14,7 @@ const TRUNCATED: u16 = 0x0200;
 
 /// What was found; of a message that is cut, what stands before the cut.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// The TC bit.
     pub is_truncated: bool,
     /// The sender's UDP payload size.
@@ -25,7 +25,7 @@ pub(super) struct Facts {
 }
 
 /// Reads `message`, which asks for `qname`.
-pub(super) fn facts(message: &[u8], qname: Option<&[u8]>) -> Facts {
+pub(crate) fn facts(message: &[u8], qname: Option<&[u8]>) -> Facts {
     let mut facts = Facts::default();
     // What is malformed ends the reading, not the counting.
     let _ = read(message, qname, &mut facts);

@@ -5,12 +5,12 @@
 
 pub(crate) mod exchange;
 pub(crate) mod gather;
+pub(crate) mod message;
 pub(crate) mod page;
+pub(crate) mod timeline;
+pub(crate) mod top;
 
 mod findings;
 mod html;
-mod message;
 mod plots;
 mod tables;
-mod timeline;
-pub(crate) mod top;

@@ -295,6 +295,7 @@ mod tests {
             delay: Some(1_000_000),
             query: None,
             response: None,
+            zone: None,
             response_packets: 1,
         }
     }

@@ -22,7 +22,7 @@ const WIDTHS: [u64; 24] = [
 
 /// What began within one column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Column {
+pub(crate) struct Column {
     pub answered: u64,
     pub unanswered: u64,
     pub unsolicited: u64,
@@ -30,7 +30,7 @@ pub(super) struct Column {
 }
 
 impl Column {
-    pub(super) fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.answered + self.unanswered + self.unsolicited + self.alone
     }
 
@@ -44,7 +44,7 @@ impl Column {
 
 /// Columns of equal width, [`COLUMNS_MAX`] at most: when time goes beyond them they become wider.
 #[derive(Default)]
-pub(super) struct Timeline {
+pub(crate) struct Timeline {
     /// By time divided by width.
     columns: BTreeMap<u64, Column>,
     /// Index into [`WIDTHS`].
@@ -53,7 +53,7 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
-    pub(super) fn add(&mut self, time: Timestamp, seen: Seen) {
+    pub(crate) fn add(&mut self, time: Timestamp, seen: Seen) {
         let (first, last) = self.span.unwrap_or((time, time));
         let span = (first.min(time), last.max(time));
         self.span = Some(span);
@@ -85,24 +85,24 @@ impl Timeline {
     }
 
     /// Nanoseconds that a column is wide.
-    pub(super) fn width(&self) -> u64 {
+    pub(crate) fn width(&self) -> u64 {
         WIDTHS.get(self.width).copied().unwrap_or(u64::MAX)
     }
 
     /// The first and the last moment.
-    pub(super) fn span(&self) -> Option<(Timestamp, Timestamp)> {
+    pub(crate) fn span(&self) -> Option<(Timestamp, Timestamp)> {
         self.span
     }
 
     /// How many columns the plot has, and those in which something began, by their place in it.
-    pub(super) fn columns(&self) -> (u64, impl Iterator<Item = (u64, &Column)>) {
+    pub(crate) fn columns(&self) -> (u64, impl Iterator<Item = (u64, &Column)>) {
         let first = self.columns.first_key_value().map_or(0, |(index, _)| *index);
         let last = self.columns.last_key_value().map_or(0, |(index, _)| *index);
         (last - first + 1, self.columns.iter().map(move |(index, column)| (index - first, column)))
     }
 
     /// When the column at this place begins.
-    pub(super) fn begin(&self, place: u64) -> Timestamp {
+    pub(crate) fn begin(&self, place: u64) -> Timestamp {
         let first = self.columns.first_key_value().map_or(0, |(index, _)| *index);
         Timestamp::from_nanos((first + place).saturating_mul(self.width()))
     }

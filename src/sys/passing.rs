@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Descriptors that one message brings at most.
-const DESCRIPTORS_MAX: usize = 3;
+const DESCRIPTORS_MAX: usize = 4;
 
 /// Sends a message with descriptors, of which the other end gets its own. It does not wait.
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<()> {

@@ -250,6 +250,7 @@ impl Core {
         }
         self.ledger.messages.response += 1;
         self.ledger.size(len);
+        self.ledger.rcode(message.rcode());
         let key = flow.key();
         let mut query = std::mem::take(&mut self.query);
         let is_answer = self.transactions.take(&key, message.id, message.question, message.rcode(), &mut query);

@@ -12,6 +12,7 @@ mod kill;
 mod monitoring;
 mod service;
 mod settings;
+mod top;
 mod upload;
 mod views;
 #[cfg(target_arch = "x86_64")]

@@ -51,7 +51,7 @@ impl World {
     }
 
     /// What a client of the status socket is told that says this.
-    fn ask(&self, request: &str) -> String {
+    pub(super) fn ask(&self, request: &str) -> String {
         let mut stream = self.connect();
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
@@ -182,6 +182,40 @@ fn every_view_of_a_load_shows_the_same_numbers() {
         samples(metrics, "sie_response_delay_seconds_bucket").iter().map(|(_, count)| *count).collect();
     assert!(histogram.is_sorted(), "{histogram:?}");
     assert_eq!(world.ask("openmetrics 1\n").lines().count(), metrics.lines().count());
+    // top: its sums, and what it makes of delays and response codes.
+    let config = world.path("config");
+    let top = world.inside(&["top", "--once", "-c", config.to_str().unwrap()]).output().unwrap();
+    let top = String::from_utf8(top.stdout).unwrap();
+    let of = |place: &str| document.pointer(place).unwrap().as_u64().unwrap();
+    let ledger = |place: &str| of(&format!("/ledger{place}"));
+    for line in [
+        format!(
+            "total       {sent} packets, {} queries, {} responses, {} transactions\n",
+            ledger("/messages/query"),
+            ledger("/messages/response"),
+            ledger("/output/transactions")
+        ),
+        format!(
+            "drops       {} by the kernel, {} by the interface, {} transactions not written\n",
+            ledger("/kernel/dropped"),
+            ledger("/kernel/interface_dropped"),
+            ledger("/output/dropped_transactions")
+        ),
+        format!("delay in ms, since the start ({})", ledger("/queries/answered")),
+    ] {
+        assert!(top.contains(&line), "{line}: {top}");
+    }
+    let rcodes = document["rcodes"].as_object().unwrap();
+    assert_eq!(rcodes.values().map(|count| count.as_u64().unwrap()).sum::<u64>(), ledger("/messages/response"));
+    for (name, count) in rcodes.iter().filter(|(_, count)| **count != 0) {
+        let percent = count.as_f64().unwrap() * 100.0 / ledger("/messages/response") as f64;
+        assert!(top.contains(&format!("{name:<9} {percent:>5.1} %")), "{name} {count}: {top}");
+        let label = format!("{{rcode=\"{name}\"}}");
+        assert!(
+            samples(metrics, "sie_response_rcodes_total").contains(&(&label, count.as_f64().unwrap())),
+            "{metrics}"
+        );
+    }
     sensor.leaves(Signal::SIGTERM);
     assert!(!world.path("run/status.sock").exists());
 }

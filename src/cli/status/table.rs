@@ -196,15 +196,15 @@ impl<W: Write> Lines<'_, W> {
     }
 }
 
-fn members(list: &Value) -> impl Iterator<Item = &Value> {
+pub(in crate::cli) fn members(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
-fn number(value: &Value) -> u64 {
+pub(in crate::cli) fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_default()
 }
 
-fn text(value: &Value) -> &str {
+pub(in crate::cli) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("unknown")
 }
 
@@ -218,7 +218,7 @@ fn rates(rates: &Value) -> String {
 }
 
 /// Bytes for people.
-struct Bytes(u64);
+pub(in crate::cli) struct Bytes(pub(in crate::cli) u64);
 
 impl std::fmt::Display for Bytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

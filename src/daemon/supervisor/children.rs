@@ -7,12 +7,13 @@ use super::{
         child::{Child, Role},
         counts, delivery, directories, network,
         page::Layout,
+        samples::Samples,
         upload, users, views,
     },
     Again, LEAVE, Supervisor,
 };
 use crate::time::Timestamp;
-use std::{process::ExitCode, time::Duration};
+use std::{io, process::ExitCode, time::Duration};
 
 /// Exit code: settings (EX_CONFIG of sysexits.h).
 const SETTINGS: u8 = 78;
@@ -58,7 +59,7 @@ impl Supervisor {
             if !names.is_empty() {
                 self.wants_successor = false;
                 let (layout, start) = (self.layout(&names), self.start_order(names, false));
-                self.capture = self.started(Child::start(Role::Capture, start, layout, now), Role::Capture);
+                self.capture = self.started(self.start_capture(start, layout, now), Role::Capture);
             }
             return;
         }
@@ -77,8 +78,14 @@ impl Supervisor {
             // Where nothing is captured from any more, there is nothing to wait for.
             let layout = self.layout(&names);
             let start = self.start_order(names, !self.interfaces.active().is_empty());
-            self.successor = self.started(Child::start(Role::Capture, start, layout, now), Role::Capture);
+            self.successor = self.started(self.start_capture(start, layout, now), Role::Capture);
         }
+    }
+
+    fn start_capture(&self, start: Start, layout: Layout, now: Duration) -> io::Result<Child> {
+        let samples = self.samples.as_ref().map(Samples::descriptor).transpose()?;
+        let passed = (u8::from(samples.is_some()), samples.into_iter().collect());
+        Child::start_with(Role::Capture, start, layout, Some(passed), now)
     }
 
     /// An interface that goes down gives no error: its ring is just silent, and is not any more when it is up again.
@@ -112,6 +119,10 @@ impl Supervisor {
                 Ok(board) => self.board = Some(board),
                 Err(error) => self.log.error(&format!("cannot make the board; there is no status: {error}")),
             }
+            match Samples::new() {
+                Ok(samples) => self.samples = Some(samples),
+                Err(error) => self.log.warning(&format!("top shows no zones and servers: {error}")),
+            }
         }
     }
 
@@ -121,7 +132,7 @@ impl Supervisor {
             return;
         }
         let start = self.start_order(Vec::new(), false);
-        let passed = self.listeners.to_pass(board);
+        let passed = self.listeners.to_pass(board, self.samples.as_ref());
         let child = passed.and_then(|passed| Child::start_with(Role::Views, start, views::LAYOUT, Some(passed), now));
         self.views = self.started(child, Role::Views);
     }

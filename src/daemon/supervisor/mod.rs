@@ -13,7 +13,7 @@ mod state;
 
 use super::{
     SystemClock, backoff::Backoff, board::Board, child::Child, interfaces::Interfaces, listen::Listeners, log::Log,
-    orphans, signals::Signals, timeline::Timeline,
+    orphans, samples::Samples, signals::Signals, timeline::Timeline,
 };
 use crate::{
     config::Settings,
@@ -59,6 +59,8 @@ pub struct Supervisor {
     /// Where the views child is asked, and where it reads.
     listeners: Listeners,
     board: Option<Board>,
+    /// Where capture threads write for those who watch.
+    samples: Option<Samples>,
     /// A successor is wanted although no interface is back.
     wants_successor: bool,
     /// The spool's directories are gone and could not be made; when to try again.
@@ -140,6 +142,7 @@ impl Supervisor {
             views_start: Again::default(),
             listeners,
             board: None,
+            samples: None,
             wants_successor: false,
             next_spool: None,
             past: Account::default(),

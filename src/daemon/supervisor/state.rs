@@ -8,8 +8,9 @@ use super::{
 };
 use crate::{
     config::Budget,
+    present::names::rcode,
     spool::sort::Stock,
-    stats::{DELAY_EDGES, Histogram, Link, SIZE_EDGES, Vitals},
+    stats::{DELAY_EDGES, Histogram, Link, Rcodes, SIZE_EDGES, Vitals},
     time::{Clock, Timestamp},
     upload::one_line,
 };
@@ -64,6 +65,7 @@ impl Supervisor {
             "ledger": ledger,
             "delay": histogram(&account.ledger.delays, &DELAY_EDGES),
             "response_size": histogram(&account.ledger.sizes, &SIZE_EDGES),
+            "rcodes": rcodes(&account.ledger.rcodes),
             "tables": self.tables(account),
             "memory": self.memory(&account.vitals),
             "compression": compression(&account.vitals),
@@ -184,6 +186,12 @@ fn histogram<const N: usize>(histogram: &Histogram<N>, edges: &[u64]) -> Value {
     });
     let upto: Vec<Value> = edges.iter().zip(counts).map(|(edge, count)| json!([edge, count])).collect();
     json!({"upto": upto, "count": sum, "sum": histogram.sum()})
+}
+
+/// Response codes by name, those that never came included.
+fn rcodes(rcodes: &Rcodes) -> Map<String, Value> {
+    let name = |number: u16| rcode(number).map_or_else(|| format!("RCODE{number}"), str::to_owned);
+    (0..).zip(rcodes.counts()).map(|(number, count)| (name(number), json!(count))).collect()
 }
 
 fn compression(vitals: &Vitals) -> Value {

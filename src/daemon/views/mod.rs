@@ -16,13 +16,14 @@ use super::{
     page::{Layout, Page, Slot},
     post::Post,
     privileges,
+    samples::{Sample, Watch},
     sandbox::{self, Role},
     users,
 };
 use crate::{config::Settings, time::Clock};
 use clients::{Clients, Kind};
 use history::History;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Of the document; another one means that keys have changed their meaning.
@@ -31,6 +32,8 @@ pub const VERSION: u64 = 1;
 pub const STATUS: &str = "status 1";
 /// What it says for OpenMetrics text.
 pub const OPENMETRICS: &str = "openmetrics 1";
+/// What it says, each second, for the document with samples of the transactions since the document before.
+pub const TOP: &str = "top 1";
 /// What an answer begins with that is none.
 pub const REFUSED: &str = "error: ";
 
@@ -84,11 +87,11 @@ fn begin(post: &mut Post, start: &Start) -> Result<Slot, (String, bool)> {
 
 fn attend(mut post: Post, inherited: Inherited, slot: &Slot) {
     let clock = SystemClock::new();
-    let Inherited { board, status, metrics } = inherited;
+    let Inherited { board, watch, status, metrics } = inherited;
     let mut clients = Clients::default();
     clients.listen(status, Kind::Status);
     clients.listen(metrics, Kind::Metrics);
-    let mut answers = Answers::new(board, clock.monotonic());
+    let mut answers = Answers::new(board, watch, clock.monotonic());
     post.send(&Report::Ready(clock.wall(), Vec::new()));
     while !post.is_to_leave() {
         clients.wait(&mut post, LOOK);
@@ -115,17 +118,33 @@ struct Answers {
     document: Value,
     status: Option<String>,
     metrics: Option<String>,
+    watch: Option<Watch>,
+    now: Duration,
+    top: Option<String>,
 }
 
 impl Answers {
-    fn new(board: Reader, now: Duration) -> Answers {
-        let (history, document) = (History::default(), Value::Null);
-        let age = Duration::ZERO;
-        Answers { board, version: 0, came: now, age, history, document, status: None, metrics: None }
+    fn new(board: Reader, watch: Option<Watch>, now: Duration) -> Answers {
+        Answers {
+            board,
+            version: 0,
+            came: now,
+            age: Duration::ZERO,
+            history: History::default(),
+            document: Value::Null,
+            status: None,
+            metrics: None,
+            watch,
+            now,
+            top: None,
+        }
     }
 
     /// Takes the next document, if there is one.
     fn look(&mut self, now: Duration) {
+        self.now = now;
+        let watched = self.watch.as_mut().filter(|watch| watch.is_watched(now));
+        watched.into_iter().for_each(Watch::look);
         let version = self.board.version();
         self.age = now.saturating_sub(self.came);
         if version == self.version {
@@ -134,7 +153,7 @@ impl Answers {
         let Ok(mut document) = serde_json::from_str::<Value>(&self.board.text()) else { return };
         (self.version, self.came, self.age) = (version, now, Duration::ZERO);
         self.history.rate(&mut document);
-        (self.document, self.status, self.metrics) = (document, None, None);
+        (self.document, self.status, self.metrics, self.top) = (document, None, None, None);
     }
 
     /// One line of JSON.
@@ -155,6 +174,20 @@ impl Answers {
         self.metrics.get_or_insert_with(|| openmetrics::text(&self.document))
     }
 
+    /// The document with the samples that there are, which everybody is told who asks before the next document.
+    fn top(&mut self) -> &str {
+        let Answers { watch, version, document, .. } = self;
+        if let Some(watch) = watch {
+            watch.ask(self.now);
+        }
+        self.top.get_or_insert_with(|| {
+            let mut document = document.clone();
+            let samples: Option<Vec<Value>> = watch.as_mut().map(|it| it.take().iter().map(Sample::to_json).collect());
+            document["samples"] = json!({"number": version, "transactions": samples});
+            format!("{document}\n")
+        })
+    }
+
     /// To a client of the status socket.
     fn to(&mut self, request: &str) -> String {
         if let Some(fault) = self.fault() {
@@ -163,7 +196,8 @@ impl Answers {
         match request.trim() {
             STATUS => self.status().to_owned(),
             OPENMETRICS => self.metrics().to_owned(),
-            _ => format!("{REFUSED}say \"{STATUS}\" or \"{OPENMETRICS}\"\n"),
+            TOP => self.top().to_owned(),
+            _ => format!("{REFUSED}say \"{STATUS}\", \"{OPENMETRICS}\" or \"{TOP}\"\n"),
         }
     }
 }
@@ -176,7 +210,7 @@ mod tests {
     fn a_document_that_nobody_renews_is_none() {
         let board = Board::new().unwrap();
         let at = Duration::from_secs;
-        let mut answers = Answers::new(Reader::new(board.descriptor().unwrap()).unwrap(), at(100));
+        let mut answers = Answers::new(Reader::new(board.descriptor().unwrap()).unwrap(), None, at(100));
         assert_eq!(answers.to(STATUS), "error: nothing is known yet\n");
         for began in [100, 200] {
             board.show("{\"state\":\"healthy\"}");

@@ -15,6 +15,10 @@ pub fn text(document: &Value) -> String {
     ledger(&mut text, at("/ledger"));
     histogram(&mut text, "sie_response_delay_seconds", "Time from query to response.", at("/delay"), 1e-9);
     histogram(&mut text, "sie_response_size_bytes", "Size of DNS responses.", at("/response_size"), 1.0);
+    text.family("sie_response_rcodes", "counter", "DNS responses by their response code.");
+    for (rcode, count) in flat(at("/rcodes")) {
+        text.sample("sie_response_rcodes_total", &[("rcode", &rcode)], count);
+    }
     interfaces(&mut text, at("/interfaces"));
     memory(&mut text, document);
     let compression = at("/compression");
