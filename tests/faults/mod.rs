@@ -39,8 +39,8 @@ use std::{
 const CAPTURE_USER: (&str, u32) = ("sie-test-capture", 3_059_903);
 const UPLOAD_USER: (&str, u32) = ("sie-test-upload", 3_059_904);
 
-/// How long something may take that happens at once when nothing else runs.
-const SOON: Duration = Duration::from_secs(10);
+/// How long something is waited for that happens at once when nothing else runs. Only a test that fails waits so long.
+const SOON: Duration = Duration::from_secs(30);
 /// What leaving may take.
 const LEAVING: Duration = Duration::from_secs(2);
 
