@@ -88,7 +88,7 @@ fn stalled((may, transport): (&str, &str), seconds: u64, why: &str, cut: impl Fn
     proxy.cut(Some(Cut { way, after, how: How::Stalled }));
     let run = world.once(&samples);
     assert!(run.code == 1 && run.log.contains(&format!("{why} for {seconds} s")), "{}", run.log);
-    assert!(run.took < Duration::from_secs(seconds + 10), "{:?}\n{}", run.took, run.log);
+    assert!(run.took < Duration::from_secs(seconds + 20), "{:?}\n{}", run.took, run.log);
     println!("given up after {:?}", run.took);
     proxy.cut(None);
     world.rest();
@@ -101,7 +101,7 @@ fn silent() {
     let Some(world) = World::new() else { return };
     let Some(_server) = forced(&world, "exec cat >/dev/null") else { return };
     let run = world.none_arrives(&world.publish_some(), "no greeting of an rsync within 15 s");
-    assert!(run.took < Duration::from_secs(25), "{:?}", run.took);
+    assert!(run.took < Duration::from_secs(35), "{:?}", run.took);
 }
 
 #[test]
