@@ -8,6 +8,7 @@
 use flate2::{Compression, write::ZlibEncoder};
 use sie_dns_sensor::nmsg::{
     container::HEADER_LEN,
+    deflate::Effort,
     writer::{Level, Zlib},
 };
 use std::{io::Write, time::Instant};
@@ -22,13 +23,16 @@ fn main() {
     let containers = containers(&file);
     let reference: usize = containers.iter().map(|container| zlib6(&container[HEADER_LEN..])).sum();
     println!("{} containers, {} bytes; zlib level 6: {reference}", containers.len(), file.len());
-    for level in 1..=6 {
-        let mut zlib = Zlib::new(Level::Fixed(level));
+    let levels = [("quick", Level::Own(Effort::Quick)), ("dense", Level::Own(Effort::Dense))];
+    let levels = levels.map(|(name, level)| (name.to_owned(), level));
+    let libdeflate = (1..=6).map(|level| (format!("libdeflate {level}"), Level::Fixed(level)));
+    for (name, level) in levels.into_iter().chain(libdeflate) {
+        let mut zlib = Zlib::new(level);
         let start = Instant::now();
         let len: usize = containers.iter().map(|container| zlib.compress(container).len()).sum();
         let seconds = start.elapsed().as_secs_f64();
         let speed = file.len() as f64 / seconds / 1e6;
-        println!("libdeflate {level}: {speed:4.0} MB/s, {:+5.1} %", 100.0 * (len as f64 / reference as f64 - 1.0));
+        println!("{name:12} {speed:4.0} MB/s, {:+5.1} %", 100.0 * (len as f64 / reference as f64 - 1.0));
     }
 }
 

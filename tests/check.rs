@@ -108,7 +108,7 @@ fn all_problems_are_told_at_once() {
 fn a_missing_file_is_named() {
     let ended = check_file(Path::new("/nonexistent/conf"), &[]).with_code(78);
     assert!(ended.stderr.starts_with("/nonexistent/conf: cannot be read: No such file"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("name another with -c"));
+    assert!(ended.stderr.contains("name another with --config"));
 }
 
 #[test]

@@ -395,8 +395,22 @@ fn options(help: &str) -> Vec<&str> {
 fn the_help_names_every_option() {
     let replay = ["--write", "--compress", "--merge", "--config", "--set", "--summary", "--quiet", "--help"];
     let read = [
-        "--format", "--write", "--count", "--stats", "--help", "--qname", "--qtype", "--rcode", "--type", "--ip",
-        "--since", "--until",
+        "--format",
+        "--write",
+        "--count",
+        "--stats",
+        "--help",
+        "--would-send",
+        "--interface",
+        "--config",
+        "--set",
+        "--qname",
+        "--qtype",
+        "--rcode",
+        "--type",
+        "--ip",
+        "--since",
+        "--until",
     ];
     for (command, expected) in [("replay", &replay[..]), ("read", &read[..])] {
         for flag in ["-h", "--help"] {
@@ -410,7 +424,9 @@ fn the_help_names_every_option() {
 
 #[test]
 fn usage_that_is_wrong_is_a_failure() {
-    for args in [&[][..], &["replay"], &["replay", "--frobnicate", "x"], &["replay", "-z=13", "x"], &["collect"]] {
+    let live = [&["read", "-i", "lo"][..], &["read", "--would-send", "x"], &["read", "--would-send", "-w", "x"]];
+    let usual = [&[][..], &["replay"], &["replay", "--frobnicate", "x"], &["replay", "-z=13", "x"], &["collect"]];
+    for args in usual.into_iter().chain(live) {
         let ended = run(args).with_code(2);
         assert_eq!(ended.stdout, b"", "{args:?}");
         assert!(ended.stderr.contains("error: ") || ended.stderr.contains("Usage: "), "{args:?}: {}", ended.stderr);

@@ -96,7 +96,14 @@ impl World {
     }
 
     fn rsync(&self) -> Command {
+        self.older("LsfxCIvu")
+    }
+
+    /// A server that is told less of what the client can do, and so behaves as an older one.
+    fn older(&self, letters: &str) -> Command {
         let line = rsync::command("up/ch202/").unwrap();
+        assert!(line.contains(" -e.LsfxCIvu "), "{line}");
+        let line = line.replace("LsfxCIvu", letters);
         let mut words = line.split(' ');
         let mut command = Command::new(words.next().unwrap());
         command.args(words).current_dir(self.home());
@@ -158,6 +165,37 @@ fn files_of_all_sizes_arrive() {
 fn files_of_all_sizes_arrive_behind_the_wrapper() {
     let world = World::new();
     all_sizes_arrive(&world, world.wrapped());
+}
+
+#[test]
+fn files_arrive_at_servers_that_name_no_sums() {
+    // As those of rsync 3.0, 3.1, and 3.2 without its letter for that.
+    for letters in ["Lf", "Lfx", "LsfxCIu", ""] {
+        let world = World::new();
+        all_sizes_arrive(&world, world.older(letters));
+    }
+}
+
+#[test]
+fn files_arrive_at_servers_that_have_one_of_the_sums() {
+    for sums in ["xxh128", "md5", "xxh64 sha1 md5"] {
+        let world = World::new();
+        let mut command = world.rsync();
+        command.env("RSYNC_CHECKSUM_LIST", sums);
+        all_sizes_arrive(&world, command);
+    }
+}
+
+#[test]
+fn a_server_that_has_neither_sum_is_named() {
+    let world = World::new();
+    let mut files = [world.file("a.nmsg", b"one")];
+    let mut command = world.rsync();
+    command.env("RSYNC_CHECKSUM_LIST", "md4");
+    let failure = world.send(command, &mut files).0.unwrap_err();
+    assert_eq!(failure.reason, "the server has neither of the checksums xxh128 and md5; it has: md4");
+    assert!(failure.keeps_connection);
+    assert_eq!(world.names(), [""; 0]);
 }
 
 #[test]

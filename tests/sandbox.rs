@@ -235,7 +235,8 @@ fn capture(output: &Path) -> Result<String, String> {
     let device = capture.as_raw_fd();
     bound().map_err(|error| error.to_string())?;
     drop_to(&sensor()).map_err(|error| error.to_string())?;
-    let entered = enter(&Role::Capture { output, devices: &[device] }).map_err(|error| error.to_string())?;
+    let entered =
+        enter(&Role::Capture { output: Some(output), devices: &[device] }).map_err(|error| error.to_string())?;
     capture.stats().map_err(|error| format!("statistics: {error}"))?;
     capture.filter("udp port 53", true).map_err(|error| format!("filter: {error}"))?;
     let thread = std::thread::Builder::new().name("writer".to_string()).spawn({

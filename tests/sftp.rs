@@ -289,7 +289,7 @@ fn a_user_in_a_chroot_with_internal_sftp_is_enough() {
     let (watch, result) = send(&mut connection, "closed", &mut files);
     let failure = result.unwrap_err();
     assert!(failure.keeps_connection && failure.reason.contains("permission denied"), "{failure}");
-    assert!(failure.reason.contains("closed/.a."), "{failure}");
+    assert!(failure.reason.starts_with("cannot create closed/a: "), "{failure}");
     assert_eq!((watch.confirmed.len(), watch.failed.len()), (0, 2));
     // A file that is there and may not be replaced.
     let sticky = chroot.0.join("up/sticky");
@@ -333,6 +333,7 @@ fn a_full_disk_is_said_and_leaves_no_file() {
     let (watch, result) = send(&mut connection, tiny.0.to_str().unwrap(), &mut files);
     let failure = result.unwrap_err();
     assert!(failure.keeps_connection && failure.reason.contains("no space left there"), "{failure}");
+    assert!(failure.reason.starts_with(&format!("cannot write {}/large: ", tiny.0.display())), "{failure}");
     assert_eq!((watch.confirmed, watch.failed.len()), (vec![0], 2));
     let names: Vec<_> = fs::read_dir(&tiny.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["fits"]);

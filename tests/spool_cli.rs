@@ -3,7 +3,7 @@
 use super::program::{Ended, Scratch, run};
 use nix::unistd::{Gid, Uid, User, chown, geteuid};
 use sie_dns_sensor::upload::{
-    FailedFile, State,
+    FailedFile, State, Word,
     state::{self, Writer},
 };
 use std::{
@@ -100,14 +100,8 @@ fn list_shows_what_waits_with_its_age_its_size_and_its_troubles() {
     spool.put("new", &name("h", 5), "x");
     let waiting = spool.0.path("waiting/c");
     let failed = FailedFile { name: old.clone(), tries: 3, error: Some("disk full".into()), next_try: None };
-    let state = State {
-        process: std::process::id(),
-        server: Some("192.0.2.1:49222".into()),
-        files: 7,
-        bytes: 7 * 1024,
-        failed: vec![failed],
-        ..State::default()
-    };
+    let word = Word { server: Some("192.0.2.1:49222".into()), files: 7, bytes: 7 * 1024, ..Word::default() };
+    let state = State { process: std::process::id(), word, failed: vec![failed] };
     Writer::new(&waiting).write(state, Duration::ZERO).unwrap();
     assert!(state::read(&waiting).is_some());
     let listed = spool.run("list", &[]).with_code(0);

@@ -6,6 +6,7 @@ use sie_dns_sensor::{
     config,
     decode::{self, link, tcp, udp},
     nmsg::{
+        container::HEADER_LEN,
         dnsqr::Dnsqr,
         reader::Reader,
         writer::{Level, Writer, Zlib},
@@ -21,7 +22,7 @@ fn main() -> io::Result<()> {
     let arguments: Vec<_> = env::args_os().skip(1).collect();
     let [captures, corpus] = &arguments[..] else { panic!("usage: seed CAPTURES CORPUS") };
     let corpus = Path::new(corpus);
-    for target in ["decode", "question", "pipeline", "packets", "container", "present", "rsync"] {
+    for target in ["decode", "question", "pipeline", "packets", "container", "deflate", "present", "rsync"] {
         fs::create_dir_all(corpus.join(target))?;
     }
     sessions(&corpus.join("rsync"))?;
@@ -34,15 +35,17 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// What servers of rsync 3.0 and 3.1 say to two files, and one with a full disk.
+/// What servers of rsync 3.0, 3.1 and 3.5 say to two files, and one with a full disk.
 fn sessions(corpus: &Path) -> io::Result<()> {
     let requests =
         [&b"\x27\0\0\x07\x01\0\xa0"[..], &[0; 16], b"\x01\0\xa0", &[0; 16], b"\0\x04\0\0\x6b\0\0\0\0"].concat();
     let (old, new) = (b"\x05\x1e\0\0\0\x0a\xc0\x28\x01\x6b", b"\x05\x1f\0\0\0\x1a\xc0\x28\x01\x6b");
+    let named = b"\x05\x20\0\0\0\x81\xfe\x23xxh128 xxh3 xxh64 md5 md4 sha1 none\xc0\x28\x01\x6b";
     let second = b"\x04\0\0\x6b\x01\0\0\0";
     let exit = b"\x06\0\0\x08full!\n\x04\0\0\x5d\x0b\0\0\0";
     fs::write(corpus.join("old"), [&old[..], &requests, second, b"\x02\0\0\x07\0\0\x01\0\0\x07\0"].concat())?;
     fs::write(corpus.join("new"), [&new[..], &requests, second, b"\x03\0\0\x07\0\0\0\x01\0\0\x07\0"].concat())?;
+    fs::write(corpus.join("named"), [&named[..], &requests, second, b"\x03\0\0\x07\0\0\0\x01\0\0\x07\0"].concat())?;
     fs::write(corpus.join("full"), [&new[..], &requests, exit].concat())
 }
 
@@ -75,6 +78,7 @@ fn capture(path: &Path, corpus: &Path) -> io::Result<()> {
     put("container", &name, &nmsg)?;
     if written.containers == 1 {
         put("container", &format!("{name}-z"), Zlib::new(Level::Fixed(3)).compress(&nmsg))?;
+        put("deflate", &name, &nmsg[HEADER_LEN..])?;
     }
     let mut reader = Reader::new(&nmsg[..]);
     let mut number = 0;

@@ -1,12 +1,13 @@
 //! `sie-dns-sensor check`: whether the settings are right, and what the sensor would do with them on this host.
 
-mod accounts;
-mod interfaces;
-mod paths;
-mod report;
+pub(super) mod accounts;
+pub(super) mod interfaces;
+pub(super) mod paths;
+pub(super) mod report;
 mod unit;
-mod upload;
+pub(super) mod upload;
 
+use super::exit::{FAILED, SETTINGS};
 use crate::{
     capture::{LinkType, live::Filter},
     config::{self, Budget, CaptureQr, CaptureRd, Notice, Settings, problem::Remark},
@@ -34,11 +35,6 @@ pub struct CheckArgs {
     #[arg(long)]
     drop_in: bool,
 }
-
-/// Exit code: settings (EX_CONFIG of sysexits.h).
-const SETTINGS: u8 = 78;
-/// Exit code: failure.
-const FAILED: u8 = 2;
 
 /// Runs the subcommand.
 pub fn run(args: &CheckArgs) -> ExitCode {
@@ -81,7 +77,7 @@ fn report(settings: &Settings, notices: &[Notice], file: &Path) -> Report {
     for notice in notices {
         match notice.remark {
             Remark::WorldWritable | Remark::GroupWritable(_) | Remark::OwnedBy(_) | Remark::HostBits(..) => {
-                report.warn(notice.to_string());
+                report.warn(notice.to_string(), "");
             }
             Remark::Unused | Remark::SnapLength(..) | Remark::LeadingZero(_) => report.note(notice.to_string()),
         }
@@ -168,7 +164,7 @@ fn memory(settings: &Settings, report: &mut Report) {
     }
     if let Some(limit) = cgroup::memory_limit() {
         report.number("limit of this control group", limit / 1024);
-        cgroup::too_little(limit, settings).into_iter().for_each(|warning| report.warn(warning));
+        cgroup::too_little(limit, settings).into_iter().for_each(|warning| report.warn(warning, ""));
     }
 }
 
@@ -191,7 +187,7 @@ fn output(settings: &Settings, report: &mut Report) {
         false => report.row("archive", "none"),
     }
     if !settings.upload && !settings.archive {
-        report.warn("neither upload nor archive is on: every file is deleted as soon as it is complete".into());
+        report.warn("neither upload nor archive is on: every file is deleted as soon as it is complete", "");
     }
 }
 
@@ -206,6 +202,6 @@ fn clock(report: &mut Report) {
         },
     );
     if synchronised() == Synchronised::No {
-        report.warn("the clock is not synchronised: data with wrong times is worthless; start chrony or ntpd".into());
+        report.warn("the clock is not synchronised: data with wrong times is worthless", "start chrony or ntpd");
     }
 }

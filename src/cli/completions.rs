@@ -1,5 +1,6 @@
 //! `sie-dns-sensor completions`: the scripts that complete its command lines in a shell.
 
+use super::exit::FAILED;
 use clap::{Args, Command, ValueEnum};
 use clap_complete::Shell;
 use std::{
@@ -9,9 +10,6 @@ use std::{
 
 /// The program, as it is installed.
 const PROGRAM: &str = "sie-dns-sensor";
-
-/// Exit code: failure.
-const FAILED: u8 = 2;
 
 /// What was typed.
 #[derive(Args, Debug)]

@@ -1,5 +1,6 @@
 //! `sie-dns-sensor gen-key`, also called `sie-gen-key`: makes the key that the sensor uploads with.
 
+use super::exit::{FAILED, SETTINGS};
 use crate::{
     config::{self, Settings},
     daemon::users::User,
@@ -20,11 +21,6 @@ pub(super) const PROGRAM: &str = "sie-gen-key";
 
 /// Who reads the mail of those who want to upload to the SIE.
 const CONTACT: &str = "passivedns@farsightsecurity.com";
-
-/// Exit code: usage or failure.
-const FAILED: u8 = 2;
-/// Exit code: settings (EX_CONFIG of sysexits.h).
-const SETTINGS: u8 = 78;
 
 /// What was typed.
 #[derive(Args, Debug)]

@@ -1,7 +1,10 @@
 //! Command line.
 
+mod captures;
 mod check;
 mod completions;
+mod exit;
+mod doctor;
 mod gen_key;
 mod output;
 mod pause;
@@ -32,6 +35,8 @@ enum Command {
     Run(run::RunArgs),
     /// Check the settings, and show what the sensor would do
     Check(check::CheckArgs),
+    /// Check a set-up from end to end: files, users, clock, packets, server; each with its cure
+    Doctor(doctor::DoctorArgs),
     /// Make the key to upload with; also the program sie-gen-key
     GenKey(gen_key::GenKeyArgs),
     /// Send the files that wait, without capturing
@@ -47,7 +52,7 @@ enum Command {
     /// One HTML page about captures or NMSG files: delays, servers, zones, what is amiss
     Report(report::ReportArgs),
     /// Show what NMSG files hold
-    Read(read::ReadArgs),
+    Read(Box<read::ReadArgs>),
     /// Show the files that wait, upload archived ones again, check that files are whole
     Spool(spool::SpoolArgs),
     /// Print what completes command lines in a shell: for packages
@@ -67,6 +72,7 @@ pub fn main() -> ExitCode {
     match CommandLine::parse_from(arguments()).command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::GenKey(args) => gen_key::run(&args),
         Command::Upload(args) => upload::run(&args),
         Command::Status(args) => status::run(&args),
@@ -74,7 +80,7 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => pause::resume(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Report(args) => report::run(&args),
-        Command::Read(args) => read::run(args),
+        Command::Read(args) => read::run(&args),
         Command::Spool(args) => spool::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Launch { words } => match crate::upload::program::serve(&words) {

@@ -1,5 +1,6 @@
 //! `sie-dns-sensor pause` and `resume`: a sensor that runs obeys within a second, one that is started later does too.
 
+use super::exit::{FAILED, SETTINGS};
 use crate::{
     config::{self, Settings},
     daemon::{
@@ -18,11 +19,6 @@ use std::{
     path::PathBuf,
     process::ExitCode,
 };
-
-/// Exit code: usage or failure.
-const FAILED: u8 = 2;
-/// Exit code: settings (EX_CONFIG of sysexits.h).
-const SETTINGS: u8 = 78;
 
 /// What was typed.
 #[derive(Args, Debug)]

@@ -1,7 +1,8 @@
-//! `sie-dns-sensor read`: what NMSG files hold, as text, JSON, packets, tuples or counts.
+//! `sie-dns-sensor read`: what NMSG files hold, or the sensor would send, as text, JSON, packets, tuples or counts.
 
 mod filter;
 mod output;
+mod would_send;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -14,6 +15,7 @@ use clap::Args;
 use self::filter::Filter;
 pub(super) use self::filter::parse_time;
 use self::output::{Format, Output};
+use super::exit::Outcome;
 use crate::escape::escaped;
 use crate::nmsg::dnsqr::Dnsqr;
 use crate::nmsg::reader::Reader;
@@ -21,7 +23,8 @@ use crate::nmsg::{MSGTYPE_DNSQR, Payload, VENDOR_BASE};
 
 /// Behind `--help`.
 const AFTER_HELP: &str = "\
-Exit codes: 0 done; 1 some input was bad, the rest was read; 2 usage or failure.
+Exit codes: 0 done; 1 some input was bad, or an interface was lost, the rest was read; 2 usage or failure; with --would-send
+3 an account does not balance (a bug), 78 settings.
 
 Payloads that are not dnsqr pass only where no filter but --since and --until is given.";
 
@@ -47,6 +50,8 @@ pub struct ReadArgs {
     /// Show one screen of counts, not the payloads
     #[arg(long)]
     stats: bool,
+    #[command(flatten)]
+    live: would_send::LiveArgs,
     /// Only queries for this name and names below it
     #[arg(long, value_name = "SUFFIX", help_heading = "Filters (all must hold; of one repeated, any)")]
     qname: Vec<String>,
@@ -100,19 +105,12 @@ impl Request {
     }
 }
 
-/// How it went; the exit code is the worst of all inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Outcome {
-    Done = 0,
-    SomeInputBad = 1,
-    Failed = 2,
-}
-
 /// Runs the subcommand. Exit code 0: done; 1: some input was bad, the rest was read; 2: usage or failure. A broken pipe
 /// on the output is no failure: whoever reads it has seen enough.
-pub fn run(args: ReadArgs) -> ExitCode {
-    let outcome = match Request::new(&args) {
-        Ok(request) => read_all(request, &args),
+pub fn run(args: &ReadArgs) -> ExitCode {
+    let outcome = match Request::new(args) {
+        Ok(request) if args.live.would_send => return would_send::run(args, request),
+        Ok(request) => read_all(request, args),
         Err(problems) => {
             problems.iter().for_each(|problem| say(problem));
             Outcome::Failed
@@ -132,7 +130,7 @@ fn read_all(request: Request, args: &ReadArgs) -> Outcome {
     let place = target.name().to_string();
     let mut run = Run { output: Output::new(request.format, target), request, outcome: Outcome::Done, payloads: 0 };
     let result = run.read_files(&args.files);
-    if result.is_ok() && run.outcome == Outcome::SomeInputBad && run.payloads == 0 && args.write.is_some() {
+    if result.is_ok() && run.outcome == Outcome::SomeBad && run.payloads == 0 && args.write.is_some() {
         say(&format!("no payload could be read, so {place} is not written"));
         return Outcome::Failed;
     }
@@ -189,7 +187,7 @@ impl Run {
         match File::open(path) {
             Ok(file) => self.read_stream(&name, file),
             Err(error) => {
-                self.problem(Outcome::SomeInputBad, &format!("cannot open {name}: {error}"));
+                self.problem(Outcome::SomeBad, &format!("cannot open {name}: {error}"));
                 Ok(())
             }
         }
@@ -211,14 +209,14 @@ impl Run {
                 Err(error) => {
                     places += 1;
                     if places <= PLACES_MAX {
-                        self.problem(Outcome::SomeInputBad, &format!("{name}: {error}"));
+                        self.problem(Outcome::SomeBad, &format!("{name}: {error}"));
                     }
                 }
             }
         }
         if places > PLACES_MAX {
             let more = places - PLACES_MAX;
-            self.problem(Outcome::SomeInputBad, &format!("{name}: {more} more places could not be read"));
+            self.problem(Outcome::SomeBad, &format!("{name}: {more} more places could not be read"));
         }
         self.summarize(name, &reader, undecodable);
         Ok(())
@@ -246,12 +244,12 @@ impl Run {
         if let Undecodable { count, first: Some(offset) } = undecodable {
             let line =
                 format!("{name}: offset {offset}: {count} dnsqr payloads are malformed, the first in this container");
-            self.problem(Outcome::SomeInputBad, &line);
+            self.problem(Outcome::SomeBad, &line);
         }
         if self.request.remaining > 0 && counts.incomplete_fragments > 0 {
             let incomplete = counts.incomplete_fragments;
             let line = format!("{name}: {incomplete} containers whose container fragments did not all come");
-            self.problem(Outcome::SomeInputBad, &line);
+            self.problem(Outcome::SomeBad, &line);
         }
         if counts.lost_containers > 0 {
             // The input is as it was written; what is missing was lost on the way to it.

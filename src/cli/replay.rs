@@ -1,12 +1,14 @@
 //! `sie-dns-sensor replay`: from capture files to NMSG, and an account of every packet.
 
 use super::{
+    captures,
+    exit::FAILED,
     output::{self, Output},
     progress::Progress,
 };
 use crate::{
     capture::{Input, Next},
-    config::{self, Compress, Settings},
+    config::{Compress, Settings},
     escape::escaped,
     nmsg::writer::{Level, Writer},
     stats::Ledger,
@@ -59,33 +61,16 @@ enum Summary {
     None,
 }
 
-/// Exit code: usage or failure.
-const FAILED: u8 = 2;
-/// Exit code: a ledger does not balance, which is our fault.
-const UNBALANCED: u8 = 3;
-/// Exit code: settings (EX_CONFIG of sysexits.h).
-const SETTINGS: u8 = 78;
-
 /// Packets between two looks at the progress bar.
 const PROGRESS_EVERY: u32 = 4096;
 
 /// Runs the subcommand.
 pub fn run(args: &ReplayArgs) -> ExitCode {
-    let settings = match config::load(args.config.as_deref(), &args.set) {
-        Ok((settings, notices)) => {
-            if !args.quiet {
-                notices.iter().for_each(say);
-            }
-            settings
-        }
-        Err(problems) => {
-            let _ = writeln!(io::stderr(), "{problems}");
-            return ExitCode::from(SETTINGS);
-        }
+    let settings = match captures::settings("replay", args.config.as_deref(), &args.set, args.quiet) {
+        Ok(settings) => settings,
+        Err(code) => return code,
     };
-    if !args.quiet && settings.resolver_addresses.is_empty() && settings.authority_addresses.is_empty() {
-        say(&"neither DNSQR_RES_ADDRS nor DNSQR_AUTH_ADDRS is set: every packet of a DNS port is taken, clients' too");
-    }
+    captures::takes_all(&settings).filter(|_| !args.quiet).iter().for_each(say);
     match replay(args, &settings) {
         Ok(code) => code,
         Err(Failure::ReaderGone) => ExitCode::SUCCESS,
@@ -212,27 +197,19 @@ fn conclude(args: &ReplayArgs, ledger: &Ledger, bad_input: bool) -> ExitCode {
         Summary::Json if to_stdout => writeln!(io::stdout(), "{}", ledger.to_json()),
         Summary::Json => writeln!(io::stderr(), "{}", ledger.to_json()).or(Ok(())),
     };
-    if ledger.total > 0 && ledger.packets.unwatched == ledger.total && !args.quiet {
-        say(&"no packet is of a host in DNSQR_RES_ADDRS or DNSQR_AUTH_ADDRS and of a port in DNSQR_PORTS");
-    }
-    let imbalances = ledger.imbalances();
-    for imbalance in &imbalances {
-        say(&format!("the ledger does not balance: {imbalance}; this is a bug, please report it"));
-    }
-    match (imbalances.is_empty(), shown) {
-        (false, _) => ExitCode::from(UNBALANCED),
-        (true, Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
+    match (captures::judge("replay", ledger, args.quiet), shown) {
+        (Some(code), _) => code,
+        (None, Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
             say(&format!("cannot write standard output: {error}"));
             ExitCode::from(FAILED)
         }
-        (true, _) if bad_input => ExitCode::FAILURE,
-        (true, _) => ExitCode::SUCCESS,
+        (None, _) if bad_input => ExitCode::FAILURE,
+        (None, _) => ExitCode::SUCCESS,
     }
 }
 
-/// One line on standard error; where that is closed, nobody can be told.
 fn say(line: &impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "sie-dns-sensor replay: {line}");
+    captures::say("replay", line);
 }
 
 /// Counts transactions that are not written anywhere.

@@ -1,12 +1,14 @@
 //! `sie-dns-sensor report`: a page about captures or NMSG files.
 
 use super::{
+    captures,
+    exit::FAILED,
     output::{self, Output},
     progress::Progress,
 };
 use crate::{
     capture::Savefile,
-    config::{self, Settings},
+    config::Settings,
     escape::escaped,
     nmsg::{MSGTYPE_DNSQR, VENDOR_BASE, container::MAGIC, dnsqr::Dnsqr, reader::Reader},
     report::{
@@ -59,13 +61,6 @@ pub struct ReportArgs {
     quiet: bool,
 }
 
-/// Exit code: usage or failure.
-const FAILED: u8 = 2;
-/// Exit code: a ledger does not balance, which is our fault.
-const UNBALANCED: u8 = 3;
-/// Exit code: settings (EX_CONFIG of sysexits.h).
-const SETTINGS: u8 = 78;
-
 /// Packets or payloads between two looks at the progress bar.
 const PROGRESS_EVERY: u64 = 4096;
 /// Damaged places of an input that are said one by one.
@@ -73,20 +68,12 @@ const PLACES_MAX: u64 = 100;
 
 /// Runs the subcommand.
 pub fn run(args: &ReportArgs) -> ExitCode {
-    let settings = match config::load(args.config.as_deref(), &args.set) {
-        Ok((settings, notices)) => {
-            if !args.quiet {
-                notices.iter().for_each(say);
-            }
-            settings
-        }
-        Err(problems) => {
-            let _ = writeln!(io::stderr(), "{problems}");
-            return ExitCode::from(SETTINGS);
-        }
+    let settings = match captures::settings("report", args.config.as_deref(), &args.set, args.quiet) {
+        Ok(settings) => settings,
+        Err(code) => return code,
     };
     report(args, settings).unwrap_or_else(|message| {
-        say(&message);
+        captures::say("report", &message);
         ExitCode::from(FAILED)
     })
 }
@@ -114,22 +101,8 @@ fn report(args: &ReportArgs, settings: Settings) -> Result<ExitCode, String> {
 
 /// What is still to be said, and the exit code.
 fn conclude(inputs: &Inputs, args: &ReportArgs) -> ExitCode {
-    let mut code = if inputs.problems > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS };
-    if let Some(ledger) = &inputs.ledger {
-        if ledger.total > 0 && ledger.packets.unwatched == ledger.total && !args.quiet {
-            say(&"no packet is of a host in DNSQR_RES_ADDRS or DNSQR_AUTH_ADDRS and of a port in DNSQR_PORTS");
-        }
-        for imbalance in ledger.imbalances() {
-            say(&format!("the ledger does not balance: {imbalance}; this is a bug, please report it"));
-            code = ExitCode::from(UNBALANCED);
-        }
-    }
-    code
-}
-
-/// One line on standard error; where that is closed, nobody can be told.
-fn say(line: &impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "sie-dns-sensor report: {line}");
+    let unbalanced = inputs.ledger.as_ref().and_then(|ledger| captures::judge("report", ledger, args.quiet));
+    unbalanced.unwrap_or(if inputs.problems > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Counts what a tracker gives.
@@ -237,11 +210,8 @@ impl<'a> Reading<'a> {
 
     fn new_tracker(&self) -> Tracker {
         let settings = &self.settings;
-        if !self.args.quiet && settings.resolver_addresses.is_empty() && settings.authority_addresses.is_empty() {
-            self.progress.say(
-                "neither DNSQR_RES_ADDRS nor DNSQR_AUTH_ADDRS is set: every packet of a DNS port is taken, clients' too",
-            );
-        }
+        let notice = captures::takes_all(settings).filter(|_| !self.args.quiet);
+        notice.into_iter().for_each(|line| self.progress.say(line));
         Tracker::new(Rules::new(settings, settings.replay_capture_rd(), 1), Limits::new(settings))
     }
 

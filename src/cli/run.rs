@@ -1,5 +1,6 @@
 //! `sie-dns-sensor run`: the live sensor.
 
+use super::exit::{FAILED, SETTINGS};
 use crate::{
     config::{self, Settings, SubmitServer},
     daemon::{
@@ -21,11 +22,6 @@ use std::{
     path::PathBuf,
     process::{Command, ExitCode, Stdio},
 };
-
-/// Exit code: usage or failure.
-const FAILED: u8 = 2;
-/// Exit code: settings (EX_CONFIG of sysexits.h).
-const SETTINGS: u8 = 78;
 
 /// What was typed.
 #[derive(Args, Debug)]

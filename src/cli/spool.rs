@@ -4,6 +4,7 @@ mod list;
 mod requeue;
 mod verify;
 
+use super::exit::{Outcome, SETTINGS};
 use crate::{
     config::{self, Settings},
     escape::escaped,
@@ -46,17 +47,6 @@ struct Place {
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
 }
-
-/// How it went; the exit code is the worst of all files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Outcome {
-    Done = 0,
-    SomeBad = 1,
-    Failed = 2,
-}
-
-/// Exit code: settings (EX_CONFIG of sysexits.h).
-const SETTINGS: u8 = 78;
 
 /// Runs the subcommand. Exit code 0: done; 1: some files are bad, or could not be put back; 2: failure. A broken pipe on
 /// the output is no failure: whoever reads it has seen enough.

@@ -2,6 +2,7 @@
 
 mod table;
 
+use super::exit::SETTINGS;
 use crate::{
     config,
     daemon::{SystemClock, listen, views},
@@ -26,8 +27,6 @@ const DEGRADED: u8 = 1;
 const NOT_RUNNING: u8 = 2;
 /// Exit code: there is no telling.
 const UNKNOWN: u8 = 3;
-/// Exit code: settings (EX_CONFIG of sysexits.h).
-const SETTINGS: u8 = 78;
 
 /// How long the sensor has for its answer. It takes a moment.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -111,7 +110,8 @@ fn printed(shown: io::Result<()>, code: u8) -> Result<u8, Failure> {
     }
 }
 
-fn ask(path: &Path, request: &str) -> io::Result<String> {
+/// What the sensor answers.
+pub(super) fn ask(path: &Path, request: &str) -> io::Result<String> {
     let mut stream = connect(path)?;
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;

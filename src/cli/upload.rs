@@ -1,5 +1,6 @@
 //! `sie-dns-sensor upload`: the upload alone, without a capture.
 
+use super::exit::{FAILED, SETTINGS};
 use crate::escape::escaped;
 use crate::{
     config::{self, Settings},
@@ -8,21 +9,22 @@ use crate::{
         directories::{self, STAGES},
         log, privileges, users,
     },
-    upload::{Done, Events, Plan, Service, Way, probe},
+    upload::{Done, Events, Plan, Said, Service, Way, probe},
 };
 use clap::Args;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     unistd::geteuid,
 };
-use std::{io, os::fd::AsFd, path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    os::fd::AsFd,
+    path::PathBuf,
+    process::ExitCode,
+};
 
 /// Exit code: files remain, or a check failed.
 const REMAIN: u8 = 1;
-/// Exit code: usage or failure.
-const FAILED: u8 = 2;
-/// Exit code: settings (EX_CONFIG of sysexits.h).
-const SETTINGS: u8 = 78;
 
 /// What was typed.
 #[derive(Args, Debug)]
@@ -52,7 +54,8 @@ pub fn run(args: &UploadArgs) -> ExitCode {
     }
 }
 
-type Failed = (u8, String);
+/// An exit code, and why.
+pub(super) type Failed = (u8, String);
 
 fn upload(args: &UploadArgs) -> Result<u8, Failed> {
     let (settings, notices) =
@@ -81,7 +84,7 @@ fn upload(args: &UploadArgs) -> Result<u8, Failed> {
 }
 
 /// Drops root for the upload user; the directories that files go through.
-fn become_uploader(settings: &Settings, is_test: bool) -> Result<Vec<PathBuf>, Failed> {
+pub(super) fn become_uploader(settings: &Settings, is_test: bool) -> Result<Vec<PathBuf>, Failed> {
     let (spool, channel) = (&settings.spool_dir, &settings.channel);
     let wrong = |error: &dyn std::fmt::Display| (SETTINGS, error.to_string());
     if geteuid().is_root() {
@@ -146,12 +149,32 @@ fn attend(
 }
 
 fn test(settings: &Settings, stages: &[PathBuf]) -> io::Result<u8> {
+    let mut out = io::stdout().lock();
+    let is_well = walk(settings, stages, &mut |said| show(&said, &mut out))?;
+    Ok(if is_well { 0 } else { REMAIN })
+}
+
+/// Walks the way to the server, confined as the sensor's own uploader is.
+pub(super) fn walk(
+    settings: &Settings,
+    stages: &[PathBuf],
+    told: &mut dyn FnMut(Said) -> io::Result<()>,
+) -> io::Result<bool> {
     let plan = Plan::new(settings);
     let mut way = Way::new(&plan)?;
     // What the sensor may not do, the test may not either, or it would show another picture. The spool may be made later.
     let stages: Vec<PathBuf> = stages.iter().filter(|stage| stage.is_dir()).cloned().collect();
     let entered = confine(settings, &stages).map_err(io::Error::other)?;
-    entered.missing.iter().for_each(|missing| println!("note: confined less: {missing}"));
-    let is_well = probe(&plan, &mut way, &SystemClock::new(), &mut io::stdout().lock())?;
-    Ok(if is_well { 0 } else { REMAIN })
+    entered.missing.iter().try_for_each(|missing| told(Said::Note(format!("confined less: {missing}"))))?;
+    probe(&plan, &mut way, &SystemClock::new(), told)
+}
+
+fn show(said: &Said, out: &mut impl Write) -> io::Result<()> {
+    match said {
+        Said::Server(name) => writeln!(out, "{name}"),
+        Said::Passed(step, found) => writeln!(out, "{}", format!("ok      {step:10} {found}").trim_end()),
+        Said::Failed { step, reason, cure } => writeln!(out, "FAILED  {step:10} {reason}\n        {cure}"),
+        Said::Heard(line) => writeln!(out, "note    the server says: {line}"),
+        Said::Note(note) => writeln!(out, "note    {note}"),
+    }
 }

@@ -263,7 +263,7 @@ impl fmt::Display for Fault {
             Fault::Missing(reason) => {
                 write!(
                     f,
-                    "cannot be read: {reason}; write it with interface and DNSQR_RES_ADDRS, or name another with -c"
+                    "cannot be read: {reason}; write it with interface and DNSQR_RES_ADDRS, or name another with --config"
                 )
             }
             Fault::Required(line) => write!(f, "not set; write {line}"),

@@ -270,7 +270,7 @@ settings! {
     silence_alarm: Duration, "silence_alarm_minutes" = "15", "minutes, 1 to 525600", time(Unit::Minutes, 1, 525_600),
         RUN, Hup, Unset;
     /// Files in one batch of rsync.
-    max_per_batch: usize, "maxper" = "256", "number, 1 to 65536", count(1, 65_536),
+    max_per_batch: usize, "maxper" = "512", "number, 1 to 65536", count(1, 65_536),
         UPLOAD, Hup, Unset;
     /// Facility of log lines, and severity of informational ones.
     syslog_priority: SyslogPriority, "syslog_priority" = "local5.info", "FACILITY.SEVERITY", syslog_priority,

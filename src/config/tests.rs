@@ -82,7 +82,7 @@ fn set_wins_over_the_file_and_the_last_over_the_first() {
     let sets = ["channel=b", "channel=c", "maxper="];
     let settings = settings(text, &sets);
     assert_eq!(settings.query_timeout, Duration::from_secs(20));
-    assert_eq!((settings.channel.as_str(), settings.max_per_batch), ("c", 256));
+    assert_eq!((settings.channel.as_str(), settings.max_per_batch), ("c", 512));
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn a_missing_file_says_what_to_do_and_nothing_that_follows_from_it() {
     assert_eq!(
         problems,
         "/nonexistent/sie-dns-sensor: cannot be read: No such file or directory (os error 2); write it with interface \
-         and DNSQR_RES_ADDRS, or name another with -c\n\
+         and DNSQR_RES_ADDRS, or name another with --config\n\
          --set maxper=\"x\": not a whole number; write one from 1 to 65536"
     );
     assert_eq!(load_for_run(Path::new("/"), &[]).unwrap_err().iter().count(), 1);

@@ -97,7 +97,7 @@ fn begin(post: &mut Post, start: Start) -> Result<Capture, Hopeless> {
         post.send(&Report::DirectoryGone);
     }
     let devices: Vec<RawFd> = rings.iter().flatten().map(|ring| ring.as_fd().as_raw_fd()).collect();
-    let entered = sandbox::enter(&Role::Capture { output: &directory, devices: &devices }).map_err(hopeless)?;
+    let entered = sandbox::enter(&Role::Capture { output: Some(&directory), devices: &devices }).map_err(hopeless)?;
     post.confined("capture", &entered);
 
     let clock = SystemClock::new();
@@ -132,7 +132,7 @@ fn begin(post: &mut Post, start: Start) -> Result<Capture, Hopeless> {
         let follower = Follower {
             live: Live::new(rings, budget.held_back_of_ring()),
             tracker,
-            feeder,
+            outlet: feeder,
             timeline: Timeline::new(clock),
             slot,
             control: control.clone(),
@@ -157,8 +157,7 @@ fn open(
     mut interfaces: Vec<Interface>,
     settings: &Settings,
 ) -> Result<(Vec<String>, Vec<Vec<Ring>>), Hopeless> {
-    let buffer_bytes = usize::try_from(settings.capture_buffer).unwrap_or(usize::MAX);
-    let options = Options { buffer_bytes, filter: Filter::new(settings) };
+    let options = options(settings);
     loop {
         match live::open(&interfaces, settings.capture_threads, &options) {
             Ok(rings) => {
@@ -183,6 +182,12 @@ fn open(
             }
         }
     }
+}
+
+/// How the settings say to open interfaces.
+pub(super) fn options(settings: &Settings) -> Options {
+    let buffer_bytes = usize::try_from(settings.capture_buffer).unwrap_or(usize::MAX);
+    Options { buffer_bytes, filter: Filter::new(settings) }
 }
 
 fn describe(ring: &Ring) -> String {

@@ -1,4 +1,4 @@
-//! A capture thread: frames through the tracker to the spool.
+//! A capture thread: frames through the tracker to the spool, or to who only looks on.
 
 use super::{channel::Report, counts, page::Slot, timeline::Timeline};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     spool::Feeder,
     stats::{Ledger, Link, Vitals},
     time::{Clock, Timestamp},
-    track::{Limits, Rules, Tracker},
+    track::{Limits, Rules, Sink, Tracker},
 };
 use std::{
     sync::{
@@ -84,14 +84,34 @@ impl Control {
     }
 }
 
+/// Where transactions go.
+pub trait Outlet: Sink {
+    /// Called at least every 100 ms, packets or none, with the counters as they stand for who asks.
+    fn turn(&mut self, ledger: impl FnOnce() -> Ledger);
+
+    /// No more comes; with the last word of this thread.
+    fn finish(self, ledger: Ledger);
+}
+
+impl Outlet for Feeder {
+    #[inline]
+    fn turn(&mut self, ledger: impl FnOnce() -> Ledger) {
+        Feeder::turn(self, ledger);
+    }
+
+    fn finish(self, ledger: Ledger) {
+        Feeder::finish(self, ledger);
+    }
+}
+
 /// What a capture thread has.
-pub struct Follower<C> {
+pub struct Follower<C, O> {
     /// Its rings.
     pub live: Live,
     /// What follows the packets.
     pub tracker: Tracker,
     /// Where transactions go.
-    pub feeder: Feeder,
+    pub outlet: O,
     /// Its clocks.
     pub timeline: Timeline<C>,
     /// Its place on the page.
@@ -112,7 +132,7 @@ pub struct Follower<C> {
     pub reports: Sender<Report>,
 }
 
-impl<C: Clock> Follower<C> {
+impl<C: Clock, O: Outlet> Follower<C, O> {
     /// Follows packets until it is told to leave; everything that waits leaves then. Allocates nothing per packet.
     pub fn run(mut self) {
         let mut generation = 0;
@@ -147,7 +167,7 @@ impl<C: Clock> Follower<C> {
 
     /// Reads what there is, lets leave what has waited too long. Whether packets beyond the cut have come.
     fn turn(&mut self, cut: Timestamp) -> bool {
-        let Follower { live, tracker, feeder, timeline, since, .. } = self;
+        let Follower { live, tracker, outlet, timeline, since, .. } = self;
         if let Some(by) = timeline.look() {
             clock_was_set(tracker, since, by);
         }
@@ -158,13 +178,13 @@ impl<C: Clock> Follower<C> {
             if time >= cut {
                 is_past_cut |= time >= cut + DISORDER;
             } else if time >= *since {
-                tracker.packet(&Frame { time, ..*frame }, feeder);
+                tracker.packet(&Frame { time, ..*frame }, outlet);
             }
         });
         if read.frames < FRAMES {
             // The rings are empty: nothing older than this can come any more. Packets of hosts that are not watched would
             // move no query's time.
-            tracker.expire(now.before(LATE).min(cut), feeder);
+            tracker.expire(now.before(LATE).min(cut), outlet);
         }
         for (index, error) in &read.failed {
             let name = self.interfaces.get(*index).cloned().unwrap_or_default();
@@ -174,8 +194,8 @@ impl<C: Clock> Follower<C> {
     }
 
     fn publish(&mut self) {
-        let Follower { live, tracker, feeder, .. } = self;
-        feeder.turn(|| Ledger { kernel: live.kernel(), ..tracker.ledger() });
+        let Follower { live, tracker, outlet, .. } = self;
+        outlet.turn(|| Ledger { kernel: live.kernel(), ..tracker.ledger() });
         self.show(&self.ledger());
         self.slot.turn();
     }
@@ -222,28 +242,28 @@ impl<C: Clock> Follower<C> {
             self.report(Report::Log(LogLevel::Error, format!("the old filter stays in force: {error}")));
         }
         let rules = Rules::new(&settings, settings.run_capture_rd(), settings.interfaces.len());
-        self.tracker.reconfigure(rules, Limits::of_thread(&settings, &self.budget), &mut self.feeder);
+        self.tracker.reconfigure(rules, Limits::of_thread(&settings, &self.budget), &mut self.outlet);
         generation
     }
 
     fn leave(mut self) {
-        let Follower { live, tracker, feeder, timeline, since, control, .. } = &mut self;
+        let Follower { live, tracker, outlet, timeline, since, control, .. } = &mut self;
         let cut = control.cut();
         live.flush(|frame| {
             let time = timeline.packet(frame.time, |by| clock_was_set(tracker, since, by));
             if time >= *since && time < cut {
-                tracker.packet(&Frame { time, ..*frame }, feeder);
+                tracker.packet(&Frame { time, ..*frame }, outlet);
             }
         });
         if self.control.is_handed_over.load(Ordering::Relaxed) == 1 {
-            self.tracker.hand_over(&mut self.feeder);
+            self.tracker.hand_over(&mut self.outlet);
         } else {
-            self.tracker.finish(&mut self.feeder);
+            self.tracker.finish(&mut self.outlet);
         }
         self.live.look();
         let ledger = self.ledger();
         self.show(&ledger);
-        self.feeder.finish(ledger);
+        self.outlet.finish(ledger);
     }
 }
 
@@ -281,7 +301,7 @@ mod tests {
         }
     }
 
-    fn follower<C: Clock>(clock: C, since: Timestamp, sets: &[&str]) -> (Follower<C>, Output) {
+    fn follower<C: Clock>(clock: C, since: Timestamp, sets: &[&str]) -> (Follower<C, Feeder>, Output) {
         let name = format!("sie-follow-{}-{}", std::process::id(), sets.len());
         let directory = std::env::temp_dir().join(name);
         fs::create_dir_all(&directory).unwrap();
@@ -306,7 +326,7 @@ mod tests {
                 Rules::new(&settings, settings.run_capture_rd(), 1),
                 Limits::of_thread(&settings, &budget),
             ),
-            feeder: feeders.remove(0),
+            outlet: feeders.remove(0),
             timeline: Timeline::new(clock),
             slot: Page::create(counts::layout(1, 1)).unwrap().0.slot(0).unwrap(),
             control: Arc::new(Control::new(settings)),
@@ -329,7 +349,7 @@ mod tests {
         clock.0.set(clock.0.get().before(hour));
         follower.turn(Timestamp::from_nanos(u64::MAX));
         assert_eq!(follower.since, since.before(hour));
-        follower.feeder.finish(Ledger::default());
+        follower.outlet.finish(Ledger::default());
         output.finish();
     }
 
@@ -353,7 +373,7 @@ mod tests {
         follower.live = Live::new(vec![Ring::open(&lo, &options).unwrap()], 0);
         let time = clock.wall().before(Duration::from_secs(2));
         let query = Frame { time, link_type: LinkType::Raw, bytes: &QUERY, wire_len: QUERY.len() as u32 };
-        follower.tracker.packet(&query, &mut follower.feeder);
+        follower.tracker.packet(&query, &mut follower.outlet);
         assert_eq!(follower.tracker.ledger().queries.open, 1);
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.send_to(&[0], "127.0.0.1:53").unwrap();
@@ -362,7 +382,7 @@ mod tests {
         let ledger = follower.tracker.ledger();
         assert!(ledger.packets.unwatched > 0);
         assert_eq!((ledger.queries.open, ledger.queries.timed_out), (0, 1));
-        follower.feeder.finish(Ledger::default());
+        follower.outlet.finish(Ledger::default());
         output.finish();
     }
 }

@@ -25,6 +25,7 @@ pub mod page;
 pub mod paused;
 pub mod pidfile;
 mod post;
+pub mod preview;
 pub mod privileges;
 pub mod sandbox;
 mod signals;

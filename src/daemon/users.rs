@@ -48,19 +48,29 @@ pub enum MissingUser {
     },
 }
 
-impl fmt::Display for MissingUser {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl MissingUser {
+    /// What is wrong, and what to do about it, if that is known.
+    pub fn parts(&self) -> (String, String) {
         match self {
             MissingUser::Unknown { name, shares_with } => {
-                write!(f, "there is no user {name:?}; make it: {}", making(name, shares_with.as_deref()))
+                (format!("there is no user {name:?}"), format!("make it: {}", making(name, shares_with.as_deref())))
             }
-            MissingUser::Outside { name, shares_with } => {
-                let line = joining(name, shares_with);
-                write!(f, "user {name:?} is not in the group of {shares_with:?}, whose files it takes; add it: {line}")
+            MissingUser::Outside { name, shares_with } => (
+                format!("user {name:?} is not in the group of {shares_with:?}, whose files it takes"),
+                format!("add it: {}", joining(name, shares_with)),
+            ),
+            MissingUser::Root { name } => (format!("user {name:?} is root"), "name one without privileges".to_owned()),
+            MissingUser::Unreadable { name, error } => {
+                (format!("cannot look up user {name:?}: {error}"), String::new())
             }
-            MissingUser::Root { name } => write!(f, "user {name:?} is root; name one without privileges"),
-            MissingUser::Unreadable { name, error } => write!(f, "cannot look up user {name:?}: {error}"),
         }
+    }
+}
+
+impl fmt::Display for MissingUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, cure) = self.parts();
+        if cure.is_empty() { f.write_str(&what) } else { write!(f, "{what}; {cure}") }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod buffer;
 pub mod container;
+pub mod deflate;
 pub mod dnsqr;
 mod encode;
 mod input;

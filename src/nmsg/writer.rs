@@ -4,6 +4,7 @@ use super::{
     MSGTYPE_DNSQR, MSGTYPE_ENCODE, VENDOR_BASE,
     buffer::Buffer,
     container::{FLAG_ZLIB, HEADER_LEN, MAGIC, VERSION, WRITE_MAX, checksum},
+    deflate::{Deflate, Effort},
     encode,
 };
 use crate::{
@@ -11,13 +12,16 @@ use crate::{
     time::Timestamp,
     track::{Sink, Transaction},
 };
-use libdeflater::{CompressionLvl, Compressor};
+use libdeflater::{CompressionLvl, Compressor, adler32};
 use std::io::{self, Write};
 
 /// What a container may hold beyond the payload that is added: its checksum, as libnmsg reckons.
 const SLACK: usize = 32;
 /// A payload checksum in the container: a tag and the longest varint of 32 bits.
 const CHECKSUM_LEN: usize = 1 + 5;
+
+/// Of a zlib stream: deflate with a window of 32 KiB, compressed fast.
+const ZLIB_HEADER: [u8; 2] = [0x78, 0x5e];
 
 /// `Encode.type` of a JSON text.
 const JSON: u64 = 1;
@@ -172,37 +176,41 @@ fn header(flags: u8, body_len: u32) -> [u8; HEADER_LEN] {
 /// How hard to compress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// A level of libdeflate, 1 to 12.
-    Fixed(u8),
-    /// Level 3, whose files are within 5 % of zlib's level 6; or level 2, a tenth faster, while the data are such that its
-    /// files are larger by less than so many parts in a thousand. Which it is is measured on every 64th container.
+    /// By [`Deflate`], which knows where in a container repetitions are.
+    Own(Effort),
+    /// By the quick effort of it while its files are larger than those of the dense one by less than so many parts in a
+    /// thousand, else by that. Which it is is measured on every 64th container.
     Measured(u8),
+    /// By libdeflate, at a level from 1 to 12.
+    Fixed(u8),
 }
 
 impl Level {
-    /// Where the size counts.
+    /// Where the size counts: files within 5 % of zlib's level 6.
     pub const DENSE: Level = Level::Measured(10);
-    /// The live sensor's, where the time counts too: on the traffic of real resolvers, level 2 loses 2 % in size.
+    /// The live sensor's, where the time counts too: on the traffic of real resolvers, the quick effort loses 2 % in size.
     pub const LIVE: Level = Level::Measured(25);
+    /// Where only the time counts.
+    pub const QUICK: Level = Level::Own(Effort::Quick);
 }
 
-/// The levels that [`Level::Measured`] chooses from.
-const DENSE: u8 = 3;
-const FAST: u8 = 2;
 /// Containers between two measurements.
 const MEASURE_EVERY: u32 = 64;
 
 /// Compresses containers, one at a time.
 pub struct Zlib {
-    compressor: Compressor,
-    level: u8,
-    measured: Option<Measured>,
+    compressor: Compress,
     bytes: Vec<u8>,
 }
 
+enum Compress {
+    Own(Box<Deflate>, Effort),
+    Measured(Box<Deflate>, Measured),
+    Fixed(Compressor, u8),
+}
+
 struct Measured {
-    fast: Compressor,
-    is_fast: bool,
+    effort: Effort,
     /// In thousandths.
     loss: usize,
     until_next: u32,
@@ -211,79 +219,89 @@ struct Measured {
 impl Zlib {
     /// A compressor for one file.
     pub fn new(level: Level) -> Zlib {
-        let (level, measured) = match level {
-            Level::Fixed(level) => (level, None),
+        let compressor = match level {
+            Level::Own(effort) => Compress::Own(Box::default(), effort),
             Level::Measured(loss) => {
                 let loss = loss.into();
-                (DENSE, Some(Measured { fast: compressor(FAST), is_fast: false, loss, until_next: 0 }))
+                Compress::Measured(Box::default(), Measured { effort: Effort::Dense, loss, until_next: 0 })
+            }
+            Level::Fixed(level) => {
+                let known = CompressionLvl::new(level.into()).unwrap_or_default();
+                Compress::Fixed(Compressor::new(known), level)
             }
         };
-        Zlib { compressor: compressor(level), level, measured, bytes: Vec::new() }
+        Zlib { compressor, bytes: Vec::new() }
     }
 
-    /// The compressed form of an uncompressed container: the body becomes its length and one zlib stream.
-    pub fn compress(&mut self, container: &[u8]) -> &[u8] {
-        let len = self.compress_to(container);
-        &self.bytes[..len]
-    }
-
-    /// The same, with the level that it came to.
+    /// The same, behind the level of libdeflate that it was, or whose files are about as large.
     pub fn compress_and_tell(&mut self, container: &[u8]) -> (u8, &[u8]) {
-        let len = self.compress_to(container);
+        let len = self.compress(container).len();
         (self.level(), &self.bytes[..len])
     }
 
     fn level(&self) -> u8 {
-        if self.measured.as_ref().is_some_and(|measured| measured.is_fast) { FAST } else { self.level }
+        match &self.compressor {
+            Compress::Own(_, effort) | Compress::Measured(_, Measured { effort, .. }) => match effort {
+                Effort::Quick => 2,
+                Effort::Dense => 3,
+            },
+            Compress::Fixed(_, level) => *level,
+        }
     }
 
-    fn compress_to(&mut self, container: &[u8]) -> usize {
-        let Zlib { compressor, measured, bytes, .. } = self;
-        let Some(measured) = measured else {
-            return compress(compressor, container, bytes);
+    /// The compressed form of an uncompressed container: the body becomes its length and one zlib stream.
+    pub fn compress(&mut self, container: &[u8]) -> &[u8] {
+        let body = container.get(HEADER_LEN..).unwrap_or(&[]);
+        let start = HEADER_LEN + size_of::<u32>();
+        let bytes = &mut self.bytes;
+        let end = match &mut self.compressor {
+            Compress::Own(deflate, effort) => own(deflate, *effort, body, bytes, start),
+            Compress::Measured(deflate, measured) => {
+                if measured.until_next == 0 {
+                    measured.until_next = MEASURE_EVERY;
+                    let [dense, quick] =
+                        [Effort::Dense, Effort::Quick].map(|effort| own(deflate, effort, body, bytes, start));
+                    let is_worth_it = quick > dense + dense * measured.loss / 1000;
+                    measured.effort = if is_worth_it { Effort::Dense } else { Effort::Quick };
+                }
+                measured.until_next -= 1;
+                own(deflate, measured.effort, body, bytes, start)
+            }
+            Compress::Fixed(compressor, _) => fixed(compressor, body, bytes, start),
         };
-        let mut len = 0;
-        if measured.until_next == 0 {
-            measured.until_next = MEASURE_EVERY;
-            let dense = compress(compressor, container, bytes);
-            len = compress(&mut measured.fast, container, bytes);
-            measured.is_fast = len <= dense + dense * measured.loss / 1000;
-        } else if measured.is_fast {
-            len = compress(&mut measured.fast, container, bytes);
+        if end == 0 {
+            // The room was what the library asked for, so this does not happen; the container is right as it is, too.
+            self.bytes = container.to_vec();
+            return &self.bytes;
         }
-        measured.until_next -= 1;
-        if !measured.is_fast {
-            len = compress(compressor, container, bytes);
-        }
-        len
+        let bytes = &mut self.bytes[..end];
+        let (head, _) = bytes.split_at_mut(start);
+        head[..HEADER_LEN].copy_from_slice(&header(FLAG_ZLIB, (end - HEADER_LEN) as u32));
+        head[HEADER_LEN..].copy_from_slice(&(body.len() as u32).to_be_bytes());
+        bytes
     }
 }
 
-fn compressor(level: u8) -> Compressor {
-    Compressor::new(CompressionLvl::new(level.into()).unwrap_or_default())
+/// A zlib stream (RFC 1950) to `to` from `start` on; where it ends.
+fn own(deflate: &mut Deflate, effort: Effort, body: &[u8], to: &mut Vec<u8>, start: usize) -> usize {
+    let stream = start + ZLIB_HEADER.len();
+    if to.len() < stream {
+        to.resize(stream, 0);
+    }
+    to[start..stream].copy_from_slice(&ZLIB_HEADER);
+    let end = deflate.compress(body, effort, to, stream);
+    to.truncate(end);
+    to.extend(adler32(body).to_be_bytes());
+    to.len()
 }
 
-/// Compresses `container` to the start of `to`; how long it is there.
-fn compress(compressor: &mut Compressor, container: &[u8], to: &mut Vec<u8>) -> usize {
-    let body = container.get(HEADER_LEN..).unwrap_or(&[]);
-    let start = HEADER_LEN + size_of::<u32>();
-    let needed = start + compressor.zlib_compress_bound(body.len()).max(container.len());
+/// The same by libdeflate; 0 if that fails.
+fn fixed(compressor: &mut Compressor, body: &[u8], to: &mut Vec<u8>, start: usize) -> usize {
+    let needed = start + compressor.zlib_compress_bound(body.len());
     if to.len() < needed {
         to.resize(needed, 0);
     }
-    let (head, room) = to.split_at_mut(start);
-    match compressor.zlib_compress(body, room) {
-        Ok(len) => {
-            head[..HEADER_LEN].copy_from_slice(&header(FLAG_ZLIB, (start - HEADER_LEN + len) as u32));
-            head[HEADER_LEN..].copy_from_slice(&(body.len() as u32).to_be_bytes());
-            start + len
-        }
-        // The room is what the library asked for, so this does not happen; the container is right as it is, too.
-        Err(_) => {
-            to[..container.len()].copy_from_slice(container);
-            container.len()
-        }
-    }
+    compressor.zlib_compress(body, &mut to[start..]).map_or(0, |len| start + len)
 }
 
 /// Writes transactions to a file. The first error ends the writing and is kept; what comes after it is counted as

@@ -29,11 +29,12 @@ const CLASS_IN: u16 = 1;
 const NS: u16 = 2;
 const SOA: u16 = 6;
 
-/// The tuples seen so far: at most `capacity`, and at most 256 MiB of text. When full, the one not seen for longest
+/// The tuples seen so far: at most `capacity`, and at most `text_max` bytes of text. When full, the one not seen for longest
 /// leaves as a line; a later line may then repeat it. Times are those of the responses, in whole seconds.
 pub struct Table {
     tuples: LruCache<Key, Seen, RandomState>,
     capacity: usize,
+    text_max: usize,
     text_len: usize,
     /// Responses taken, so that one response counts a tuple once.
     responses: u64,
@@ -57,10 +58,15 @@ struct Seen {
 }
 
 impl Table {
-    /// An empty table for `capacity` tuples.
+    /// An empty table for `capacity` tuples, with 256 MiB of text.
     pub fn new(capacity: usize) -> Table {
+        Table::with_text(capacity, TEXT_MAX)
+    }
+
+    /// An empty table for `capacity` tuples and `text_max` bytes of text.
+    pub fn with_text(capacity: usize, text_max: usize) -> Table {
         let tuples = LruCache::unbounded_with_hasher(RandomState::new());
-        Table { tuples, capacity, text_len: 0, responses: 0 }
+        Table { tuples, capacity, text_max, text_len: 0, responses: 0 }
     }
 
     /// Takes the records of an authoritative response to an answered query: those of the answer and authority
@@ -125,7 +131,7 @@ impl Table {
     }
 
     fn make_room(&mut self, out: &mut Vec<u8>) {
-        while self.tuples.len() > self.capacity || self.text_len > TEXT_MAX {
+        while self.tuples.len() > self.capacity || self.text_len > self.text_max {
             let Some((key, seen)) = self.tuples.pop_lru() else {
                 return;
             };

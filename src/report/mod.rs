@@ -13,4 +13,4 @@ mod message;
 mod plots;
 mod tables;
 mod timeline;
-mod top;
+pub(crate) mod top;

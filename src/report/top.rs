@@ -5,7 +5,7 @@ use std::{borrow::Borrow, cmp::Reverse, collections::HashMap, hash::Hash};
 /// Counts keys, and keeps a value for each; at most twice `capacity` of them. When full, the rarest half is forgotten
 /// (Misra and Gries, a batch at a time). Whatever was forgotten had been seen `floor` times at most, so a key that comes
 /// new, or again, may have been missed so often and no more.
-pub(super) struct Top<K, V> {
+pub(crate) struct Top<K, V> {
     entries: HashMap<K, Entry<V>>,
     capacity: usize,
     floor: u64,
@@ -13,7 +13,7 @@ pub(super) struct Top<K, V> {
 }
 
 /// A key's count.
-pub(super) struct Entry<V> {
+pub(crate) struct Entry<V> {
     /// Times it was counted.
     pub count: u64,
     /// It was seen at most so many times more, before.
@@ -29,12 +29,12 @@ impl<V> Entry<V> {
 }
 
 impl<K: Hash + Ord + Clone, V: Default> Top<K, V> {
-    pub(super) fn new(capacity: usize) -> Top<K, V> {
+    pub(crate) fn new(capacity: usize) -> Top<K, V> {
         Top { entries: HashMap::new(), capacity, floor: 0, forgotten: 0 }
     }
 
     /// Counts a key, and lets `update` its value.
-    pub(super) fn count<Q>(&mut self, key: &Q, update: impl FnOnce(&mut V))
+    pub(crate) fn count<Q>(&mut self, key: &Q, update: impl FnOnce(&mut V))
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -53,7 +53,7 @@ impl<K: Hash + Ord + Clone, V: Default> Top<K, V> {
     }
 
     /// The value of a key that is not forgotten.
-    pub(super) fn value<Q>(&self, key: &Q) -> Option<&V>
+    pub(crate) fn value<Q>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
@@ -74,14 +74,14 @@ impl<K: Hash + Ord + Clone, V: Default> Top<K, V> {
     }
 
     /// All that is remembered, the most frequent first.
-    pub(super) fn sorted(&self) -> Vec<(&K, &Entry<V>)> {
+    pub(crate) fn sorted(&self) -> Vec<(&K, &Entry<V>)> {
         let mut entries: Vec<_> = self.entries.iter().collect();
         entries.sort_unstable_by_key(|&(key, entry)| (Reverse(entry.count), key));
         entries
     }
 
     /// How often something was forgotten, and how often that had been seen at most.
-    pub(super) fn forgotten(&self) -> (u64, u64) {
+    pub(crate) fn forgotten(&self) -> (u64, u64) {
         (self.forgotten, self.floor)
     }
 }

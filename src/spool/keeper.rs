@@ -160,7 +160,7 @@ impl<C: Clock, E: FnMut(Event)> Keeper<C, E> {
         let mut builder = Builder::default();
         builder.push_json(self.clock.wall(), &ledger.since(&self.recorded).to_json());
         let container = builder.finish();
-        let mut zlib = (policy.compress != Compress::Off).then(|| Zlib::new(Level::Fixed(1)));
+        let mut zlib = (policy.compress != Compress::Off).then(|| Zlib::new(Level::QUICK));
         let bytes = zlib.as_mut().map_or(container, |zlib| zlib.compress(container));
         if files.append(files.current(), bytes, 0, policy.min_free, self.clock.monotonic()) {
             self.queue.lock().count_extra(bytes.len() as u64);

@@ -344,7 +344,7 @@ impl Note {
 }
 
 /// Gives a file a name that nothing has. Where the system cannot do both in one, somebody could take it in between.
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     match crate::sys::linux::rename_to_free(from, to) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {}

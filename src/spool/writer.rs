@@ -92,10 +92,9 @@ pub(super) fn run(queue: &Queue, files: &Shared, clock: &impl Clock) {
 fn level(load: &Load) -> Option<Level> {
     match load.policy.compress {
         Compress::Off => None,
-        _ if load.is_leaving && load.waiting > 0 => Some(Level::Fixed(1)),
+        _ if load.is_leaving && load.waiting > 0 => Some(Level::QUICK),
         Compress::Level(level) => Some(Level::Fixed(level)),
-        Compress::Adaptive if load.waiting > load.room / 2 => Some(Level::Fixed(1)),
-        Compress::Adaptive if load.waiting > load.room / 4 => Some(Level::Fixed(2)),
+        Compress::Adaptive if load.waiting > load.room / 4 => Some(Level::QUICK),
         Compress::Adaptive => Some(Level::LIVE),
     }
 }
@@ -104,8 +103,8 @@ fn level(load: &Load) -> Option<Level> {
 #[derive(Default)]
 struct Compressors(Vec<(Level, Zlib)>);
 
-/// The usual level, two faster ones, and one of an earlier policy.
-const COMPRESSORS_MAX: usize = 4;
+/// The usual level, a faster one, and one of an earlier policy.
+const COMPRESSORS_MAX: usize = 3;
 
 impl Compressors {
     /// What was made of the container, behind the level that it was.
@@ -136,15 +135,14 @@ mod tests {
     fn compression_gets_faster_as_the_queue_fills_unless_a_level_is_set() {
         let at = |waiting| level(&load(waiting, Compress::Adaptive, false));
         assert_eq!(at(15), Some(Level::LIVE));
-        assert_eq!(at(16), Some(Level::Fixed(2)));
-        assert_eq!(at(31), Some(Level::Fixed(1)));
+        assert_eq!(at(16), Some(Level::QUICK));
         assert_eq!(level(&load(60, Compress::Level(9), false)), Some(Level::Fixed(9)));
         assert_eq!(level(&load(60, Compress::Off, true)), None);
     }
 
     #[test]
     fn leaving_hurries_as_long_as_something_waits() {
-        assert_eq!(level(&load(1, Compress::Level(12), true)), Some(Level::Fixed(1)));
+        assert_eq!(level(&load(1, Compress::Level(12), true)), Some(Level::QUICK));
         assert_eq!(level(&load(0, Compress::Level(12), true)), Some(Level::Fixed(12)));
     }
 

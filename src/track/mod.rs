@@ -129,14 +129,14 @@ pub struct Rules {
 
 /// What a packet may carry, judged by its addresses and ports. Both when two resolvers talk from port 53 to port 53.
 #[derive(Clone, Copy)]
-struct Roles {
-    query: bool,
-    response: bool,
+pub(crate) struct Roles {
+    pub(crate) query: bool,
+    pub(crate) response: bool,
 }
 
 impl Rules {
     #[inline]
-    fn roles(&self, source: IpAddr, destination: IpAddr, source_port: u16, destination_port: u16) -> Roles {
+    pub(crate) fn roles(&self, source: IpAddr, destination: IpAddr, source_port: u16, destination_port: u16) -> Roles {
         let from =
             |resolver, server| self.watches_all() || self.watches_resolver(resolver) || self.watches_server(server);
         Roles {

@@ -22,6 +22,8 @@ const REASONS_MAX: usize = 1000;
 /// Names that are remembered: 10 MB, and four months of a sensor that nobody listens to. Of more, the oldest are
 /// forgotten, which are the first to be removed from a spool that is too large; [`Backlog::list`] finds them again.
 const NAMES_MAX: usize = 200_000;
+/// Directories that one listing tells of.
+const BELOW_MAX: usize = 100;
 /// Hosts whose names are kept once for all their files; a spool has one, after a renaming two.
 const HOSTS_MAX: usize = 8;
 
@@ -93,19 +95,21 @@ impl Backlog {
     }
 
     /// Reads the directory: what is new comes, what is gone leaves, the rest keeps its tries. Names that are none of ours,
-    /// and what is no file, are left alone. Nothing leaves when the directory cannot be read to its end.
-    pub fn list(&mut self) -> io::Result<()> {
+    /// and what is no file, are left alone. Nothing leaves when the directory cannot be read to its end. What else may hold
+    /// files is given back: directories in it, a hundred at most, but for hidden ones.
+    pub fn list(&mut self) -> io::Result<Vec<PathBuf>> {
         let entries = fs::read_dir(&self.directory)?;
+        let mut below = Vec::new();
         self.mark = !self.mark;
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name();
             // The kind is in the directory: no file is looked at.
-            if let Some(name) = name.to_str()
-                && names::is_plain(name)
-                && entry.file_type().is_ok_and(|kind| kind.is_file())
-            {
+            let (Some(name), Ok(kind)) = (name.to_str(), entry.file_type()) else { continue };
+            if kind.is_file() && names::is_plain(name) {
                 self.see(name);
+            } else if kind.is_dir() && !name.starts_with('.') && below.len() < BELOW_MAX {
+                below.push(entry.path());
             }
         }
         let Backlog { ready, later, failed, mark, .. } = self;
@@ -113,7 +117,7 @@ impl Backlog {
         failed.retain(|_, failed| failed.mark == *mark);
         later.retain(|(_, key)| failed.contains_key(key));
         self.reasons = self.failed.values().filter(|failed| failed.reason.is_some()).count();
-        Ok(())
+        Ok(below)
     }
 
     /// A file has come.

@@ -1,7 +1,12 @@
 //! Making the key that the sensor logs in with.
 
 use crate::{daemon::users::User, escape::escaped};
-use nix::fcntl::OFlag;
+use nix::{
+    fcntl::{OFlag, openat},
+    libc::mode_t,
+    sys::stat::Mode,
+    unistd::{UnlinkatFlags, unlinkat},
+};
 use openssl::{bn::BigNumRef, error::ErrorStack, pkey::PKey, rsa::Rsa};
 use ssh_key::{
     HashAlg, LineEnding, Mpint, PrivateKey,
@@ -10,7 +15,7 @@ use ssh_key::{
 };
 use std::{
     fmt::{self, Display, Formatter},
-    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    fs::{DirBuilder, File, OpenOptions, Permissions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
@@ -56,6 +61,15 @@ pub enum KeyError {
         /// The user who may.
         user: String,
     },
+    /// Another user could exchange the key for one of his own.
+    Foreign {
+        /// The directory.
+        directory: PathBuf,
+        /// The user whose it should be.
+        user: String,
+    },
+    /// The directory is a link, whose owner says where the key goes.
+    Link(PathBuf),
     /// A file or directory cannot be made.
     Write(PathBuf, io::Error),
     /// The cryptographic library cannot make one.
@@ -70,6 +84,20 @@ impl Display for KeyError {
             }
             KeyError::Theirs { directory, user } => {
                 write!(f, "{} is another user's: run this as root, or as {user}", escaped(directory))
+            }
+            KeyError::Foreign { directory, user } => {
+                let directory = escaped(directory);
+                write!(
+                    f,
+                    "{directory} is another user's, who could exchange the key; give it to its own: chown {user}: {directory}"
+                )
+            }
+            KeyError::Link(path) => {
+                write!(f, "{} is a symbolic link; ", escaped(path))?;
+                match path.canonicalize() {
+                    Ok(target) => write!(f, "set uploadkey to a file in {}, where it leads", escaped(&target)),
+                    Err(_) => f.write_str("it leads nowhere: remove it"),
+                }
             }
             KeyError::Write(path, error) => write!(f, "cannot make {}: {error}", escaped(path)),
             KeyError::Make(error) => write!(f, "cannot make a key: {error}"),
@@ -89,46 +117,65 @@ pub fn make(path: &Path, of: KeyType, comment: &str, owner: &User) -> Result<Mad
     }
     let directory =
         path.parent().ok_or_else(|| KeyError::Write(path.to_owned(), io::ErrorKind::IsADirectory.into()))?;
-    prepare(directory, owner)?;
+    let opened = prepare(directory, owner)?;
     let unmade = |error: ssh_key::Error| KeyError::Make(error.to_string());
     let key = PrivateKey::new(pair(of).map_err(KeyError::Make)?, comment).map_err(unmade)?;
     let private = key.to_openssh(LineEnding::LF).map_err(unmade)?;
     let public = key.public_key().to_openssh().map_err(unmade)?;
-    write(path, private.as_bytes(), PRIVATE, owner)?;
-    let written = write(&public_path, format!("{public}\n").as_bytes(), PUBLIC, owner).and_then(|()| {
-        let synced = File::open(directory).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| KeyError::Write(directory.to_owned(), error))
-    });
+    write(&opened, path, private.as_bytes(), PRIVATE, owner)?;
+    let written = write(&opened, &public_path, format!("{public}\n").as_bytes(), PUBLIC, owner)
+        .and_then(|()| opened.sync_all().map_err(|error| KeyError::Write(directory.to_owned(), error)));
     if written.is_err() {
         // This run made it; half a pair would only be in the way of the next one.
-        let _ = fs::remove_file(path);
+        remove(&opened, path);
     }
     written?;
     Ok(Made { public_path, public, fingerprint: key.fingerprint(HashAlg::Sha256).to_string() })
 }
 
-/// Makes the directory, if its parent is there. Who is not root can only use one that is the own.
-fn prepare(directory: &Path, owner: &User) -> Result<(), KeyError> {
+/// Makes the directory, if its parent is there, and opens it: what is made there is made in that one, whatever its name
+/// leads to by then. Root uses one that is there if it is root's or the key's user's; who is not root, only one's own.
+fn prepare(directory: &Path, owner: &User) -> Result<File, KeyError> {
     let failed = |error| KeyError::Write(directory.to_owned(), error);
     let theirs = || KeyError::Theirs { directory: directory.to_owned(), user: owner.name.clone() };
     match DirBuilder::new().mode(0o700).create(directory) {
-        Ok(()) => hand_over(directory, owner).map_err(failed),
+        Ok(()) => {
+            let made = open(directory).map_err(failed)?;
+            hand_over(&made, owner).map_err(failed)?;
+            Ok(made)
+        }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(theirs()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let found = fs::metadata(directory).map_err(failed)?;
-            let me = nix::unistd::geteuid();
-            if me.is_root() || found.uid() == me.as_raw() { Ok(()) } else { Err(theirs()) }
+            if directory.is_symlink() {
+                return Err(KeyError::Link(directory.to_owned()));
+            }
+            let found = open(directory).map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => theirs(),
+                _ => failed(error),
+            })?;
+            let (me, of) = (nix::unistd::geteuid(), found.metadata().map_err(failed)?.uid());
+            match me.is_root() {
+                true if of != me.as_raw() && of != owner.uid.as_raw() => {
+                    Err(KeyError::Foreign { directory: directory.to_owned(), user: owner.name.clone() })
+                }
+                false if of != me.as_raw() => Err(theirs()),
+                _ => Ok(found),
+            }
         }
         Err(error) => Err(failed(error)),
     }
 }
 
-/// Gives away the directory that was just made; by descriptor, so that it is that one.
-fn hand_over(path: &Path, owner: &User) -> io::Result<()> {
+/// Opens a directory, and follows no link that its name may have become.
+fn open(directory: &Path) -> io::Result<File> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-    let directory = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    OpenOptions::new().read(true).custom_flags(flags.bits()).open(directory)
+}
+
+/// Gives away the directory that was just made.
+fn hand_over(directory: &File, owner: &User) -> io::Result<()> {
     directory.set_permissions(Permissions::from_mode(DIRECTORY))?;
-    give(&directory, owner)
+    give(directory, owner)
 }
 
 /// Who is not root is the owner already.
@@ -139,22 +186,30 @@ fn give(file: &File, owner: &User) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a file that must not be there, whole or not at all.
-fn write(path: &Path, bytes: &[u8], mode: u32, owner: &User) -> Result<(), KeyError> {
+/// Writes a file of the directory that must not be there, whole or not at all.
+fn write(directory: &File, path: &Path, bytes: &[u8], mode: u32, owner: &User) -> Result<(), KeyError> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => KeyError::Exists(path.to_owned()),
         _ => KeyError::Write(path.to_owned(), error),
     };
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path).map_err(failed)?;
+    let name = path.file_name().unwrap_or_default();
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let made = openat(directory, name, flags, Mode::from_bits_truncate(PRIVATE as mode_t));
+    let mut file = made.map(File::from).map_err(|error| failed(error.into()))?;
     let written = file
         .write_all(bytes)
         .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
         .and_then(|()| give(&file, owner))
         .and_then(|()| file.sync_all());
     if written.is_err() {
-        let _ = fs::remove_file(path);
+        remove(directory, path);
     }
     written.map_err(failed)
+}
+
+/// What cannot be removed stays, and the next run says that it is there.
+fn remove(directory: &File, path: &Path) {
+    let _ = unlinkat(directory, path.file_name().unwrap_or_default(), UnlinkatFlags::NoRemoveDir);
 }
 
 fn pair(of: KeyType) -> Result<KeypairData, String> {
@@ -197,7 +252,7 @@ fn rsa() -> Result<KeypairData, String> {
 mod tests {
     use super::*;
     use crate::spool::part::tests::Scratch;
-    use std::process::Command;
+    use std::{fs, process::Command};
 
     fn me() -> User {
         User::current().unwrap()
@@ -240,6 +295,47 @@ mod tests {
             assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1);
             fs::remove_file(path).unwrap();
         }
+    }
+
+    #[test]
+    fn a_directory_that_is_a_link_is_refused_and_where_it_leads_is_said() {
+        let scratch = Scratch::new();
+        let (real, link) = (scratch.0.join("real"), scratch.0.join("keys"));
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let refused = || make(&link.join("upload"), KeyType::Ed25519, "", &me()).unwrap_err().to_string();
+        assert!(refused().ends_with("keys is a symbolic link; it leads nowhere: remove it"), "{}", refused());
+        fs::create_dir(&real).unwrap();
+        let cure = format!("set uploadkey to a file in {}, where it leads", real.canonicalize().unwrap().display());
+        assert!(refused().ends_with(&cure), "{}", refused());
+        assert_eq!(fs::read_dir(&real).unwrap().count(), 0);
+        // Links on the way there are the system's: /var/run, /usr/local/etc.
+        let way = scratch.0.join("way");
+        std::os::unix::fs::symlink(&scratch.0, &way).unwrap();
+        make(&way.join("real/upload"), KeyType::Ed25519, "", &me()).unwrap();
+        assert!(real.join("upload.pub").exists());
+    }
+
+    #[test]
+    fn root_makes_no_key_in_a_directory_of_a_third() {
+        if !nix::unistd::geteuid().is_root() {
+            return eprintln!("skipped: needs root");
+        }
+        let scratch = Scratch::new();
+        let owner = User { name: "sie-upload".into(), uid: 3_059_904.into(), ..me() };
+        let made = |name: &str, uid: u32| {
+            let directory = scratch.0.join(name);
+            fs::create_dir(&directory).unwrap();
+            std::os::unix::fs::chown(&directory, Some(uid), None).unwrap();
+            make(&directory.join("upload"), KeyType::Ed25519, "", &owner)
+        };
+        let said = made("third", 3_059_903).unwrap_err().to_string();
+        let directory = scratch.0.join("third");
+        let cure = format!("give it to its own: chown sie-upload: {}", directory.display());
+        assert!(said.contains("is another user's") && said.ends_with(&cure), "{said}");
+        assert_eq!(fs::read_dir(directory).unwrap().count(), 0);
+        made("of-root", 0).unwrap();
+        let made = made("of-owner", 3_059_904).unwrap();
+        assert_eq!(fs::metadata(made.public_path).unwrap().uid(), 3_059_904);
     }
 
     #[test]

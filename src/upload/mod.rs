@@ -14,6 +14,7 @@
 
 mod alarm;
 mod backlog;
+mod below;
 mod connect;
 mod desk;
 pub mod directory;
@@ -46,7 +47,7 @@ pub use lock::{Lock, LockError};
 pub use outgoing::{Outgoing, Receipt};
 pub use pipe::{Ending, Pipe};
 pub use plan::Plan;
-pub use probe::probe;
+pub use probe::{Said, WAY, probe};
 pub use process::{Holder, Process};
 pub use service::Service;
 pub use state::{FailedFile, State};
@@ -100,6 +101,8 @@ pub struct Failure {
     pub reason: String,
     /// Whether the SSH connection can still be used.
     pub keeps_connection: bool,
+    /// What else there is to say of the key and of known_hosts, which may be the cause.
+    pub remarks: Vec<String>,
 }
 
 /// What is done on the way, in this order.
@@ -126,7 +129,7 @@ pub enum Step {
 impl Failure {
     /// Of a connection that is of no use any more. `reason` may hold what a server said.
     pub fn new(step: Step, reason: impl Display) -> Failure {
-        Failure { step, reason: one_line(&reason.to_string()), keeps_connection: false }
+        Failure { step, reason: one_line(&reason.to_string()), keeps_connection: false, remarks: Vec::new() }
     }
 
     /// The same of one that can still be used.

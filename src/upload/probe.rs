@@ -1,6 +1,8 @@
-//! `upload --test`: the way to the far end, step by step. Nothing is sent.
+//! The way to the far end, step by step, for `upload --test` and `doctor`. Nothing is sent.
 
-use super::{Attendant, Failure, Pipe, Plan, Step, TURN, Turn, one_line, rsync, sftp, ssh::Connection, way::Way};
+use super::{
+    Attendant, Failure, Pipe, Plan, Step, TURN, Target, Turn, one_line, rsync, sftp, ssh::Connection, way::Way,
+};
 use crate::{
     config::{SubmitServer, Transport},
     escape::escaped,
@@ -8,7 +10,7 @@ use crate::{
 };
 use nix::unistd::{AccessFlags, access};
 use std::{
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind},
     path::Path,
     time::Duration,
 };
@@ -23,53 +25,105 @@ const VERSIONS: std::ops::RangeInclusive<u32> = 30..=40;
 /// What a connection that is open has passed.
 const STEPS: [Step; 5] = [Step::Connect, Step::Handshake, Step::HostKey, Step::Key, Step::Login];
 
-/// Walks the way and writes a line for each step; whether all of them worked, for one server at least.
-pub fn probe(plan: &Plan, way: &mut Way, clock: &impl Clock, out: &mut impl Write) -> io::Result<bool> {
-    let mut attendant = Waiting(clock);
+/// What the server may say before it lets us in, in lines.
+const HEARD_MAX: usize = 20;
+
+/// The names of all steps to a server, in their order.
+pub const WAY: [&str; 7] = [
+    name(Step::Locate),
+    name(Step::Connect),
+    name(Step::Handshake),
+    name(Step::HostKey),
+    name(Step::Key),
+    name(Step::Login),
+    name(Step::Command),
+];
+
+/// What comes out on the way, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// The server that is tried next; said where there are several.
+    Server(String),
+    /// A step that works, and what it found.
+    Passed(&'static str, String),
+    /// A step that does not; those behind it are not tried.
+    Failed {
+        /// Its name.
+        step: &'static str,
+        /// What is wrong.
+        reason: String,
+        /// What helps.
+        cure: String,
+    },
+    /// A line that the server said before it let us in, or did not.
+    Heard(String),
+    /// What is to be known besides, of our own files.
+    Note(String),
+}
+
+/// Who is told.
+type Listener<'l> = dyn FnMut(Said) -> io::Result<()> + 'l;
+
+/// Walks the way and tells of each step; whether all of them worked, for one server at least.
+pub fn probe(plan: &Plan, way: &mut Way, clock: &impl Clock, told: &mut Listener) -> io::Result<bool> {
+    let mut attendant = Waiting { clock, heard: Vec::new() };
     if let SubmitServer::Dir(path) = &plan.server {
-        return directory(path, out);
+        return directory(path, told);
     }
     let targets = match way.targets(plan, &mut attendant) {
         Ok(targets) => targets,
-        Err(failure) => return failed(plan, &failure, out),
+        Err(failure) => return failed(plan, failure, told),
     };
     let names: Vec<String> = targets.iter().map(ToString::to_string).collect();
-    passed(Step::Locate, &format!("{}: {}", plan.server_name(), names.join(", ")), out)?;
+    let found = match &plan.server {
+        SubmitServer::Srv(name) => format!("{name}: {}", names.join(", ")),
+        _ => names.join(", "),
+    };
+    told(Said::Passed(name(Step::Locate), found))?;
     let mut is_one_well = false;
     for target in &targets {
-        writeln!(out, "{target}")?;
-        if !plan.ssh_program.is_empty() {
-            let found = way.program(target, plan).and_then(|mut pipe| greeting(&mut pipe, &mut attendant));
-            is_one_well |= concluded(plan, found, out)?;
-            continue;
+        if targets.len() > 1 {
+            told(Said::Server(target.to_string()))?;
         }
-        let found = match way.open(target, plan, &mut attendant) {
-            Ok(mut connection) => {
-                for step in STEPS {
-                    passed(step, "", out)?;
-                }
-                for remark in connection.remarks() {
-                    writeln!(out, "note    {remark}")?;
-                }
-                command(&mut connection, plan, &mut attendant)
-            }
-            Err(failure) => {
-                for step in STEPS.into_iter().filter(|step| *step < failure.step) {
-                    passed(step, "", out)?;
-                }
-                Err(failure)
-            }
+        let reached = if plan.ssh_program.is_empty() {
+            enter(target, plan, way, &mut attendant, told)?
+        } else {
+            way.program(target, plan).and_then(|mut pipe| greeting(&mut pipe, &mut attendant))
         };
-        is_one_well |= concluded(plan, found, out)?;
+        is_one_well |= match reached {
+            Ok(said) => told(Said::Passed(name(Step::Command), said)).map(|()| true)?,
+            Err(failure) => failed(plan, failure, told)?,
+        };
     }
     Ok(is_one_well)
 }
 
-/// The last step of a server.
-fn concluded(plan: &Plan, found: Result<String, Failure>, out: &mut impl Write) -> io::Result<bool> {
-    match found {
-        Ok(said) => passed(Step::Command, &said, out).map(|()| true),
-        Err(failure) => failed(plan, &failure, out),
+/// Connects, logs in, and starts the command; tells of all steps but the last, and what that gives.
+fn enter<C: Clock>(
+    target: &Target,
+    plan: &Plan,
+    way: &mut Way,
+    attendant: &mut Waiting<'_, C>,
+    told: &mut Listener,
+) -> io::Result<Result<String, Failure>> {
+    let opened = way.open(target, plan, attendant);
+    let passed = STEPS.into_iter().filter(|step| opened.as_ref().err().is_none_or(|failure| *step < failure.step));
+    for step in passed {
+        let more = opened.as_ref().map(|connection| known_of(step, connection, plan)).unwrap_or_default();
+        told(Said::Passed(name(step), more))?;
+    }
+    let remarks = opened.as_ref().map_or_else(|failure| &failure.remarks[..], Connection::remarks);
+    let notes = remarks.iter().cloned().map(Said::Note);
+    notes.chain(attendant.heard.drain(..).map(Said::Heard)).try_for_each(&mut *told)?;
+    Ok(opened.and_then(|mut connection| command(&mut connection, plan, attendant)))
+}
+
+/// What there is to tell of a step of a connection that is open.
+fn known_of(step: Step, connection: &Connection, plan: &Plan) -> String {
+    match step {
+        Step::HostKey => connection.host_key().to_owned(),
+        Step::Login => plan.login.clone().unwrap_or_default(),
+        _ => String::new(),
     }
 }
 
@@ -84,30 +138,27 @@ fn command(connection: &mut Connection, plan: &Plan, attendant: &mut dyn Attenda
     }
 }
 
-fn passed(step: Step, more: &str, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "{}", format!("ok      {:10} {more}", name(step)).trim_end())
-}
-
-fn failed(plan: &Plan, failure: &Failure, out: &mut impl Write) -> io::Result<bool> {
-    writeln!(out, "FAILED  {:10} {failure}", name(failure.step))?;
-    writeln!(out, "        {}", cure(failure.step, plan))?;
+fn failed(plan: &Plan, failure: Failure, told: &mut Listener) -> io::Result<bool> {
+    let (step, cure) = (name(failure.step), cure(failure.step, plan));
+    told(Said::Failed { step, reason: failure.reason, cure })?;
     Ok(false)
 }
 
-fn directory(path: &Path, out: &mut impl Write) -> io::Result<bool> {
+fn directory(path: &Path, told: &mut Listener) -> io::Result<bool> {
     let found = match path.metadata() {
         Ok(metadata) if !metadata.is_dir() => Err(io::Error::other("it is no directory")),
         Ok(_) => access(path, AccessFlags::W_OK | AccessFlags::X_OK).map_err(io::Error::from),
         Err(error) => Err(error),
     };
-    let (path, is_well) = (escaped(path), found.is_ok());
-    match found {
-        Ok(()) => writeln!(out, "ok      directory  {path}")?,
+    let (step, path, is_well) = ("directory", escaped(path), found.is_ok());
+    let said = match found {
+        Ok(()) => Said::Passed(step, path),
         Err(error) => {
-            writeln!(out, "FAILED  directory  {path}: {error}")?;
-            writeln!(out, "        make it, and let the upload user write there")?;
+            let cure = "make it, and let the upload user write there".to_owned();
+            Said::Failed { step, reason: format!("{path}: {error}"), cure }
         }
-    }
+    };
+    told(said)?;
     Ok(is_well)
 }
 
@@ -153,7 +204,7 @@ fn greeting(pipe: &mut dyn Pipe, attendant: &mut dyn Attendant) -> Result<String
     }))
 }
 
-fn name(step: Step) -> &'static str {
+const fn name(step: Step) -> &'static str {
     match step {
         Step::Locate => "server",
         Step::Connect => "connect",
@@ -192,12 +243,15 @@ fn cure(step: Step, plan: &Plan) -> String {
     }
 }
 
-/// Waits, and nothing else.
-struct Waiting<'c, C>(&'c C);
+/// Waits, and listens to what the server says before it lets us in.
+struct Waiting<'c, C> {
+    clock: &'c C,
+    heard: Vec<String>,
+}
 
 impl<C: Clock> Attendant for Waiting<'_, C> {
     fn now(&self) -> Duration {
-        self.0.monotonic()
+        self.clock.monotonic()
     }
 
     fn turn(&mut self) -> Turn {
@@ -214,5 +268,9 @@ impl<C: Clock> Attendant for Waiting<'_, C> {
 
     fn failed(&mut self, _: usize, _: String) {}
 
-    fn heard(&mut self, _: &str) {}
+    fn heard(&mut self, line: &str) {
+        if self.heard.len() < HEARD_MAX {
+            self.heard.push(line.to_owned());
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What the running uploader tells others: a hidden file beside those that wait.
 
-use super::{Backlog, backlog::Trouble, one_line};
+use super::{Backlog, Word, backlog::Trouble, one_line};
 use crate::{spool::names, time::Timestamp};
 use serde_json::{Map, Value, json};
 use std::{
@@ -29,18 +29,8 @@ const READ_MAX: u64 = 4 << 20;
 pub struct State {
     /// Its process id.
     pub process: u32,
-    /// The server it is connected to.
-    pub server: Option<String>,
-    /// When a file was last confirmed.
-    pub last_success: Option<Timestamp>,
-    /// What went wrong last, and when.
-    pub last_error: Option<(Timestamp, String)>,
-    /// When it tries again, if it waits.
-    pub next_try: Option<Timestamp>,
-    /// Files confirmed since it started.
-    pub files: u64,
-    /// Bytes in them.
-    pub bytes: u64,
+    /// How it fares; whether it is alarmed is not written.
+    pub word: Word,
     /// Files that failed; 1 000 are written at most.
     pub failed: Vec<FailedFile>,
 }
@@ -129,15 +119,16 @@ pub fn read(directory: &Path) -> Option<State> {
 
 impl State {
     fn text(&self) -> String {
-        let failed: Vec<Value> = self.failed.iter().take(FILES_MAX).map(FailedFile::to_json).collect();
+        let State { process, word, failed } = self;
+        let failed: Vec<Value> = failed.iter().take(FILES_MAX).map(FailedFile::to_json).collect();
         let mut text = json!({
-            "process": self.process,
-            "server": self.server,
-            "last_success": self.last_success.map(nanos),
-            "last_error": self.last_error.as_ref().map(|(time, error)| json!({"time": nanos(*time), "error": cut(error)})),
-            "next_try": self.next_try.map(nanos),
-            "files": self.files,
-            "bytes": self.bytes,
+            "process": process,
+            "server": word.server,
+            "last_success": word.last_success.map(nanos),
+            "last_error": word.last_error.as_ref().map(|(time, error)| json!({"time": nanos(*time), "error": cut(error)})),
+            "next_try": word.next_try.map(nanos),
+            "files": word.files,
+            "bytes": word.bytes,
             "failed": failed,
         })
         .to_string();
@@ -151,12 +142,15 @@ impl State {
         let failed = value.get("failed").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         Some(State {
             process: value.get("process")?.as_u64()?.try_into().ok()?,
-            server: text(value, "server"),
-            last_success: time(value, "last_success"),
-            last_error: last_error.and_then(|error| Some((time(error, "time")?, text(error, "error")?))),
-            next_try: time(value, "next_try"),
-            files: value.get("files")?.as_u64()?,
-            bytes: value.get("bytes")?.as_u64()?,
+            word: Word {
+                server: text(value, "server"),
+                last_success: time(value, "last_success"),
+                last_error: last_error.and_then(|error| Some((time(error, "time")?, text(error, "error")?))),
+                next_try: time(value, "next_try"),
+                files: value.get("files")?.as_u64()?,
+                bytes: value.get("bytes")?.as_u64()?,
+                is_alarmed: false,
+            },
             failed: failed.iter().take(FILES_MAX).filter_map(FailedFile::from_json).collect(),
         })
     }
@@ -207,12 +201,15 @@ mod tests {
         let at = |seconds: u64| Timestamp::new(1_700_000_000 + seconds, 5);
         State {
             process: 4711,
-            server: Some("192.0.2.1:49222".into()),
-            last_success: Some(at(0)),
-            last_error: Some((at(1), "no route to host".into())),
-            next_try: Some(at(2)),
-            files: 3,
-            bytes: 1 << 60,
+            word: Word {
+                server: Some("192.0.2.1:49222".into()),
+                last_success: Some(at(0)),
+                last_error: Some((at(1), "no route to host".into())),
+                next_try: Some(at(2)),
+                files: 3,
+                bytes: 1 << 60,
+                is_alarmed: false,
+            },
             failed: vec![
                 FailedFile { name: "a.nmsg".into(), tries: 2, error: Some("no".into()), next_try: Some(at(9)) },
                 FailedFile { name: "b.nmsg".into(), tries: 1, error: None, next_try: None },
@@ -256,8 +253,8 @@ mod tests {
     fn it_is_written_only_when_it_has_changed_and_now_and_then() {
         let scratch = Scratch::new();
         let mut writer = Writer::new(&scratch.0);
-        let with = |files| State { files, ..state() };
-        let files = || read(&scratch.0).map(|state| state.files);
+        let with = |files| State { word: Word { files, ..state().word }, ..state() };
+        let files = || read(&scratch.0).map(|state| state.word.files);
         writer.write(with(1), secs(0)).unwrap();
         writer.write(with(2), secs(4)).unwrap();
         assert_eq!(files(), Some(1));
@@ -313,7 +310,7 @@ mod tests {
         let text = json!({"process": 1, "files": 0, "bytes": 0, "server": "a\nb", "failed": failed}).to_string();
         fs::write(scratch.0.join(NAME), text).unwrap();
         let state = read(&scratch.0).unwrap();
-        assert_eq!(state.server.as_deref(), Some("a\\nb"));
+        assert_eq!(state.word.server.as_deref(), Some("a\\nb"));
         assert_eq!(state.failed.len(), 1);
         assert_eq!(state.failed[0].error.as_deref(), Some("\\u{1b}[2J"));
     }

@@ -195,6 +195,7 @@ impl Way {
                 self.through(open, plan, files, counting)
             }
             Err(failure) => {
+                self.remarks.extend_from_slice(&failure.remarks);
                 let failed = Err(failure);
                 self.judge(Some(target), &failed, counting);
                 failed

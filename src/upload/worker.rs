@@ -4,7 +4,8 @@ use super::{
     Attendant, Desk, Failure, Outgoing, Plan, Receipt, Step, Turn,
     alarm::{self, Alarm},
     backlog::Backlog,
-    desk::{Mail, Word},
+    below,
+    desk::Mail,
     rate::Rate,
     state::{self, State},
     way::Way,
@@ -14,7 +15,7 @@ use crate::{
     escape::escaped,
     time::{Clock, Timestamp},
 };
-use std::{io, mem, time::Duration};
+use std::{io, mem, path::PathBuf, time::Duration};
 
 /// Between two looks at the whole directory: somebody may have put files there, or removed some.
 const LIST: Duration = Duration::from_secs(60);
@@ -23,6 +24,8 @@ const SLEEP: Duration = Duration::from_secs(5);
 
 /// Files that are open at once, whatever `maxper` says: a process may have 1024 descriptors.
 const OPEN_MAX: usize = 512;
+/// What is said once.
+const REMARKS_MAX: usize = 100;
 /// Files that a batch may have said of them one by one.
 const SAID_MAX: usize = 10;
 
@@ -50,7 +53,7 @@ pub struct Worker<'d, C, T> {
     next_list: Duration,
     /// Why nothing is uploaded, which was said: it is not said at every try.
     trouble: Option<String>,
-    /// What was said of key and known hosts; few, since a file that is refused has none.
+    /// What was said once, of key, known hosts, and files that cannot be taken up; at most [`REMARKS_MAX`].
     remarked: Vec<String>,
     /// What it tells others.
     state: State,
@@ -134,9 +137,25 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         self.next_list = now + LIST;
         let listed = self.backlog.list();
         self.is_listed = listed.is_ok();
-        if let Err(error) = listed {
-            let text = format!("cannot list {}: {error}", escaped(&self.plan.waiting));
-            self.trouble(LogLevel::Error, text.clone(), text);
+        match listed {
+            Ok(below) if below.is_empty() => {}
+            Ok(below) => self.raise(below),
+            Err(error) => {
+                let text = format!("cannot list {}: {error}", escaped(&self.plan.waiting));
+                self.trouble(LogLevel::Error, text.clone(), text);
+            }
+        }
+    }
+
+    /// Takes up files that somebody put into directories below.
+    fn raise(&mut self, below: Vec<PathBuf>) {
+        let raised = below::raise(&self.plan.waiting, below);
+        raised.names.iter().for_each(|name| self.backlog.add(name));
+        if let (count @ 1.., waiting) = (raised.names.len(), escaped(&self.plan.waiting)) {
+            self.desk.say(LogLevel::Info, format!("{count} files in directories below {waiting} were moved into it"));
+        }
+        for (path, error) in raised.failed.iter().take(REMARKS_MAX) {
+            self.remark_once(format!("cannot take up {}: {error}", escaped(path)));
         }
     }
 
@@ -175,17 +194,11 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         let (now, wall) = (self.clock.monotonic(), self.clock.wall());
         // In whole seconds: it would be another state each time otherwise.
         let at = |due: Duration| Timestamp::new((wall + due.saturating_sub(now)).seconds(), 0);
-        self.state.server = self.way.server().map(ToString::to_string);
-        self.state.next_try = Some(self.way.not_before()).filter(|due| *due > now).map(at);
-        self.desk.tell(Word {
-            server: self.state.server.clone(),
-            last_success: self.state.last_success,
-            last_error: self.state.last_error.clone(),
-            next_try: self.state.next_try,
-            files: self.state.files,
-            bytes: self.state.bytes,
-            is_alarmed: self.alarm.is_on(),
-        });
+        let word = &mut self.state.word;
+        word.server = self.way.server().map(ToString::to_string);
+        word.next_try = Some(self.way.not_before()).filter(|due| *due > now).map(at);
+        word.is_alarmed = self.alarm.is_on();
+        self.desk.tell(word.clone());
         if !self.writer.is_due(now) {
             return;
         }
@@ -229,9 +242,9 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         let now = self.clock.monotonic();
         for (receipt, _) in receipts.iter().zip(&arrived).filter(|(_, arrived)| **arrived) {
             self.backlog.remove(receipt.name());
-            self.state.files += 1;
-            self.state.bytes += receipt.size();
-            self.state.last_success = Some(self.clock.wall());
+            self.state.word.files += 1;
+            self.state.word.bytes += receipt.size();
+            self.state.word.last_success = Some(self.clock.wall());
         }
         if arrived.contains(&true) {
             self.recovered(silence);
@@ -275,11 +288,13 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
 
     /// What is the matter with key and known hosts, once each.
     fn remark(&mut self) {
-        for remark in self.way.remarks() {
-            if !self.remarked.contains(&remark) {
-                self.desk.say(LogLevel::Warning, remark.clone());
-                self.remarked.push(remark);
-            }
+        self.way.remarks().into_iter().for_each(|remark| self.remark_once(remark));
+    }
+
+    fn remark_once(&mut self, remark: String) {
+        if !self.remarked.contains(&remark) && self.remarked.len() < REMARKS_MAX {
+            self.desk.say(LogLevel::Warning, remark.clone());
+            self.remarked.push(remark);
         }
     }
 
@@ -313,7 +328,7 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
     fn failed(&mut self, receipts: &[Receipt], arrived: &[bool], failure: &Failure, now: Duration) {
         let mut left = receipts.iter().zip(arrived).filter(|(_, arrived)| !**arrived);
         let Some((first, _)) = left.next() else { return };
-        self.state.last_error = Some((self.clock.wall(), failure.to_string()));
+        self.state.word.last_error = Some((self.clock.wall(), failure.to_string()));
         let wait = self.way.not_before().saturating_sub(now).as_secs();
         self.desk.say(LogLevel::Debug, format!("{failure}; next try in {wait} s"));
         let text = format!("failed to upload {}: {failure}", escaped(first.path()));

@@ -12,7 +12,7 @@ use std::{
 };
 
 #[track_caller]
-fn has_nothing_left(pid: i32, (_, uid): (&str, u32), groups: &[u32]) {
+pub(super) fn has_nothing_left(pid: i32, (_, uid): (&str, u32), groups: &[u32]) {
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         assert_eq!((set, status(pid, set).as_str()), (set, "0000000000000000"));
     }
@@ -31,13 +31,13 @@ fn refused(pid: i32, call: i64, arguments: &[crate::inject::Argument]) {
 }
 
 /// The path without the links on the way, which could hide why it is refused.
-fn open(pid: i32, path: &str, flags: i32) -> Result<i64, Errno> {
+pub(super) fn open(pid: i32, path: &str, flags: i32) -> Result<i64, Errno> {
     let arguments = [Number(libc::AT_FDCWD.into()), Name(path), Number(flags.into()), Number(0o600)];
     inject(pid, libc::SYS_openat, &arguments)
 }
 
 #[track_caller]
-fn can_neither_open_sockets_nor_execute(pid: i32, families: &[i32]) {
+pub(super) fn can_neither_open_sockets_nor_execute(pid: i32, families: &[i32]) {
     for &family in families {
         for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_RAW] {
             refused(pid, libc::SYS_socket, &[Number(family.into()), Number(kind.into()), Number(0)]);

@@ -14,6 +14,8 @@ mod service;
 mod settings;
 mod upload;
 mod views;
+#[cfg(target_arch = "x86_64")]
+mod would_send;
 
 use crate::{namespace::Namespace, program::SENSOR, synthetic::Synthetic};
 use nix::{
@@ -231,7 +233,7 @@ fn frames() -> Vec<Vec<u8>> {
 }
 
 /// A thread that sends frames on b0, over and over.
-struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
@@ -239,7 +241,7 @@ struct Load {
 
 impl Load {
     /// So many packets a second.
-    fn start(namespace: &Namespace, frames: Vec<Vec<u8>>, rate: u64) -> Load {
+    pub fn start(namespace: &Namespace, frames: Vec<Vec<u8>>, rate: u64) -> Load {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, counter) = (stop.clone(), sent.clone());
         let file = fs::File::open(format!("/run/netns/{}", namespace.0)).unwrap();

@@ -140,6 +140,20 @@ fn what_waits_and_is_no_file_of_ours_stays_and_holds_nothing_up() {
     assert_eq!(fs::read_dir(world.path("spool/waiting/ch202")).unwrap().count() - 5, left_by_us(&world));
 }
 
+#[test]
+fn files_that_somebody_put_into_directories_below_arrive_too() {
+    let Some((world, _server)) = World::with_server(RSYNC_ONLY) else { return };
+    let samples = world.publish_some();
+    let below = world.waiting("saved").join("older");
+    fs::create_dir_all(&below).unwrap();
+    fs::set_permissions(&below, Permissions::from_mode(0o777)).unwrap();
+    for sample in &samples {
+        fs::rename(world.path("spool/new/ch202").join(&sample.name), below.join(&sample.name)).unwrap();
+    }
+    let run = world.all_arrive(&samples);
+    assert!(run.log.contains(&format!("{} files in directories below ", samples.len())), "{}", run.log);
+}
+
 /// The uploader's own files, whose names begin with a point.
 fn left_by_us(world: &World) -> usize {
     let names = fs::read_dir(world.path("spool/waiting/ch202")).unwrap();

@@ -6,6 +6,7 @@
 
 mod changes;
 mod cuts;
+mod doctor;
 mod input;
 mod names;
 mod probe;

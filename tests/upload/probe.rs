@@ -93,6 +93,31 @@ fn each_step_that_fails_is_named_with_what_helps() {
 }
 
 #[test]
+fn a_server_without_srv_records_is_named_once() {
+    let Some((world, server)) = World::with_server(RSYNC_ONLY) else { return };
+    let run = tried(&world);
+    let start = format!("ok      server     127.0.0.1 port {}\nok      connect\nok      handshake\n", server.port);
+    assert!(run.out.starts_with(&start), "{}", run.out);
+    assert!(run.out.contains("ok      host key   ssh-ed25519 SHA256:"), "{}", run.out);
+}
+
+#[test]
+fn what_is_to_be_known_is_said_too_when_the_server_or_we_are_refused() {
+    let Some(world) = World::new() else { return };
+    let banner = world.path("banner");
+    fs::write(&banner, "closed until \u{1b}[2Jmonday\n").unwrap();
+    let extra = format!("Banner {}\n", banner.display());
+    let Some(server) = world.serve(RSYNC_ONLY, &["-t ed25519"], &extra) else { return };
+    world.send_to(server.port, &[("login", "nobody-has-this-name")]);
+    let run = tried(&world);
+    let said = "note    the server says: closed until \\u{1b}[2Jmonday\nFAILED  login";
+    assert!(run.out.contains(said), "{}", run.out);
+    fs::write(world.path("known_hosts"), "127.0.0.1 ssh-ed25519 %%%\n").unwrap();
+    let run = tried(&world);
+    assert!(run.out.contains("known_hosts:1: ") && run.out.contains("FAILED  host key"), "{}", run.out);
+}
+
+#[test]
 fn a_remote_command_that_refuses_is_named_with_what_it_says() {
     let Some(world) = World::new() else { return };
     for (command, said) in [

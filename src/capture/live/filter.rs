@@ -110,6 +110,17 @@ impl Filter {
         Filter { expressions, why }
     }
 
+    /// For all hosts, whatever addresses are listed, and for what the expression `more` lets through besides.
+    pub fn of_all_hosts(settings: &Settings, more: &str) -> Filter {
+        let (resolver_addresses, authority_addresses) = (AddressSet::default(), AddressSet::default());
+        let mut filter = Filter::new(&Settings { resolver_addresses, authority_addresses, ..settings.clone() });
+        filter
+            .expressions
+            .iter_mut()
+            .for_each(|(_, expression)| *expression = or([expression.clone(), more.to_owned()]));
+        filter
+    }
+
     /// The closest program for a link type that is short enough.
     pub fn compile(&self, link_type: LinkType) -> Result<Program, CompileError> {
         self.programs(link_type).next().unwrap_or_else(|| Err(no_expression()))
@@ -348,6 +359,22 @@ mod tests {
         assert!(program.accepts(&frame((9, 4000), (1, 53))));
         assert!(program.accepts(&frame((1, 53), (9, 4000))));
         assert!(!program.accepts(&frame((1, 4000), (9, 53))));
+    }
+
+    #[test]
+    fn for_all_hosts_no_address_counts_and_more_comes_through() {
+        let settings = settings(&["DNSQR_RES_ADDRS=192.0.2.53"]);
+        let filter = Filter::of_all_hosts(&settings, "ip proto 47 or ether proto 0x8847");
+        let program = filter.compile(LinkType::Ethernet).unwrap();
+        assert!(program.accepts(&frame((9, 4000), (8, 53))) && !program.accepts(&frame((53, 4000), (8, 5300))));
+        let mut other = frame((9, 4000), (8, 5300));
+        other[23] = 47;
+        assert!(program.accepts(&other));
+        other[12..14].copy_from_slice(&[0x88, 0x47]);
+        assert!(program.accepts(&other));
+        for link_type in [LinkType::Null, LinkType::Raw, LinkType::LinuxSll, LinkType::LinuxSll2] {
+            filter.compile(link_type).unwrap();
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ impl Account {
     }
 }
 
-pub(super) fn describe(settings: &Settings, report: &mut Report) {
+pub(in crate::cli) fn describe(settings: &Settings, report: &mut Report) {
     report.heading("users");
     let capture = User::find(&settings.user);
     let mut users = vec![("capture", &settings.user, capture.clone())];
@@ -40,7 +40,8 @@ pub(super) fn describe(settings: &Settings, report: &mut Report) {
             }
             Err(missing) => {
                 report.row(purpose, format!("{name}, not usable"));
-                report.warn(missing.to_string());
+                let (what, cure) = missing.parts();
+                report.fault(what, cure);
             }
         }
     }

@@ -10,20 +10,30 @@ const ANY: &str = "any";
 
 pub(super) fn describe(settings: &Settings, report: &mut Report) {
     report.heading("interfaces");
+    list(settings, report);
+    report.row("buffer of each", format!("{} kilobytes", settings.capture_buffer / 1024));
+    if settings.capture_threads > 1 {
+        report.row("threads for each", settings.capture_threads.to_string());
+    }
+}
+
+/// A row for each.
+pub(in crate::cli) fn list(settings: &Settings, report: &mut Report) {
     let known = known();
     for interface in &settings.interfaces {
         let name = interface.name.as_str();
         let mut said: Vec<&str> = Vec::new();
+        let mut warning = None;
         match known.get(name) {
             _ if name == ANY && cfg!(target_os = "linux") => said.push("all interfaces"),
             None => {
                 said.push("missing");
-                report.warn(format!("{name}: no such interface; the sensor waits until it is there"));
+                warning = Some((format!("{name}: no such interface"), "the sensor waits until it is there".to_owned()));
             }
             Some(flags) if flags.contains(InterfaceFlags::IFF_UP) => said.push("up"),
             Some(_) => {
                 said.push("down");
-                report.warn(format!("{name}: the interface is down; make it up with: {}", up(name)));
+                warning = Some((format!("{name}: the interface is down"), format!("make it up with: {}", up(name))));
             }
         }
         said.extend(link_type(name));
@@ -31,10 +41,7 @@ pub(super) fn describe(settings: &Settings, report: &mut Report) {
             said.push("promiscuous");
         }
         report.row(name, said.join(", "));
-    }
-    report.row("buffer of each", format!("{} kilobytes", settings.capture_buffer / 1024));
-    if settings.capture_threads > 1 {
-        report.row("threads for each", settings.capture_threads.to_string());
+        warning.into_iter().for_each(|(what, cure)| report.fault(what, cure));
     }
 }
 

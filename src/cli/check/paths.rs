@@ -16,6 +16,9 @@ use std::{
     path::Path,
 };
 
+/// A limit of what waits that is worth setting, in kilobytes.
+const FITS_MIN: u64 = 1024;
+
 /// Bits of a mode, for its owner.
 const READ: u32 = 4;
 const WRITE: u32 = 2;
@@ -38,32 +41,32 @@ pub(super) fn describe(settings: &Settings, report: &mut Report) {
 }
 
 /// The program in the place of the SSH built in.
-fn ssh_program(settings: &Settings, report: &mut Report) {
+pub(in crate::cli) fn ssh_program(settings: &Settings, report: &mut Report) {
     let Some(word) = settings.ssh_program.first() else { return };
     match program::find(word) {
         Ok(path) => report.row("ssh program", escaped(&path)),
         Err(error) => {
             report.row("ssh program", format!("{word}, missing"));
-            report.warn(format!("cannot run ssh_program: {error}; nothing is uploaded without it"));
+            report.fault(format!("cannot run ssh_program: {error}"), "nothing is uploaded without it");
         }
     }
 }
 
 /// The spool's directories; false when there is no spool.
-fn spool(settings: &Settings, report: &mut Report) -> bool {
+pub(in crate::cli) fn spool(settings: &Settings, report: &mut Report) -> bool {
     let root = &settings.spool_dir;
     match fs::metadata(root) {
         Ok(metadata) if metadata.is_dir() => report.row("spool", described(root, &metadata)),
         Ok(_) => {
             report.row("spool", format!("{}, no directory", escaped(root)));
-            report.warn(format!("{} is no directory; name one in spooldir", escaped(root)));
+            report.fault(format!("{} is no directory", escaped(root)), "name one in spooldir");
             return false;
         }
         Err(error) => {
             report.row("spool", format!("{}, missing", escaped(root)));
             let user = &settings.user;
             let line = format!("install -d -m 2770 -o {user} -g {user} {}", escaped(root));
-            report.warn(format!("cannot use {}: {error}; make it with:\n    {line}", escaped(root)));
+            report.fault(format!("cannot use {}: {error}", escaped(root)), format!("make it with:\n    {line}"));
             return false;
         }
     }
@@ -87,7 +90,7 @@ fn spool(settings: &Settings, report: &mut Report) -> bool {
     true
 }
 
-fn free_space(settings: &Settings, report: &mut Report) {
+pub(in crate::cli) fn free_space(settings: &Settings, report: &mut Report) {
     let Ok(status) = statvfs(&settings.spool_dir) else { return };
     // The types differ between systems.
     #[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
@@ -95,14 +98,35 @@ fn free_space(settings: &Settings, report: &mut Report) {
     let (free, least) = (free / 1024, settings.min_free / 1024);
     report.row("free", format!("{free} kilobytes; nothing is written below {least}"));
     if free < least {
-        report.warn(format!(
-            "{} has {free} kilobytes free, less than min_free_kbytes=\"{least}\": nothing would be written",
-            escaped(&settings.spool_dir)
-        ));
+        let spool = escaped(&settings.spool_dir);
+        let less = format!("{spool} has {free} kilobytes free, less than min_free_kbytes=\"{least}\"");
+        report.fault(format!("{less}: nothing would be written"), "make room there, or set a lower min_free_kbytes");
+        return;
+    }
+    let Some(limit) = settings.max_spool_size.filter(|_| settings.upload) else { return };
+    // What waits while the server is away takes this much before the oldest goes.
+    let (more, room) = (limit.saturating_sub(waiting(settings)) / 1024, free - least);
+    report.row("to wait", format!("{more} kilobytes more at most, of {room} that may be written"));
+    if room < more {
+        let (limit, fits) = (limit / 1024, limit / 1024 - more + room);
+        let other = match fits {
+            FITS_MIN.. => format!(", or set max_spool_size_kbytes=\"{fits}\""),
+            _ => String::new(), // 0 would be no limit
+        };
+        report.warn(
+            format!("files that wait may take {limit} kilobytes (max_spool_size_kbytes), and writing stops before"),
+            format!("make room there{other}"),
+        );
     }
 }
 
-fn upload_key(settings: &Settings, report: &mut Report) {
+/// Bytes of the files that wait.
+fn waiting(settings: &Settings) -> u64 {
+    let files = fs::read_dir(settings.spool_dir.join("waiting").join(&settings.channel)).into_iter().flatten();
+    files.filter_map(|file| Some(file.ok()?.metadata().ok()?.len())).sum()
+}
+
+pub(in crate::cli) fn upload_key(settings: &Settings, report: &mut Report) {
     let key = settings.upload_key_path();
     match fs::metadata(&key) {
         Ok(metadata) => {
@@ -111,22 +135,22 @@ fn upload_key(settings: &Settings, report: &mut Report) {
             // As the uploader judges it, which refuses such a key.
             let (path, user) = (escaped(&key), &settings.upload_user);
             if metadata.mode() & 0o077 != 0 {
-                report.warn(format!("others than {user} can use {path}; chmod 0600 {path}"));
+                report.fault(format!("others than {user} can use {path}"), format!("chmod 0600 {path}"));
             }
             let is_of = |account: Account| account.user.as_raw() == metadata.uid();
             if metadata.uid() != 0 && !Account::of(settings, user).is_none_or(is_of) {
-                report.warn(format!("{path} is not the key of {user}; chown {user} {path}"));
+                report.fault(format!("{path} is not the key of {user}"), format!("chown {user} {path}"));
             }
         }
         Err(error) => {
             report.row("upload key", format!("{}, missing", escaped(&key)));
-            report.warn(format!("cannot read {}: {error}; nothing is uploaded without it", escaped(&key)));
+            report.fault(format!("cannot read {}: {error}", escaped(&key)), "sie-gen-key makes one");
         }
     }
 }
 
 /// The file of the server's keys.
-fn known_hosts(settings: &Settings, report: &mut Report) {
+pub(in crate::cli) fn known_hosts(settings: &Settings, report: &mut Report) {
     let hosts = settings.known_hosts_path();
     match fs::metadata(&hosts) {
         Ok(metadata) => {
@@ -135,13 +159,13 @@ fn known_hosts(settings: &Settings, report: &mut Report) {
         }
         Err(error) => {
             report.row("known hosts", format!("{}, missing", escaped(&hosts)));
-            report.warn(format!("cannot read {}: {error}; no server is trusted", escaped(&hosts)));
+            report.fault(format!("cannot read {}: {error}", escaped(&hosts)), "put the server keys there");
         }
     }
 }
 
 /// The directory in the place of a server. It is not made: where a disk is not mounted, the one below would fill.
-fn directory(settings: &Settings, target: &Path, report: &mut Report) {
+pub(in crate::cli) fn directory(settings: &Settings, target: &Path, report: &mut Report) {
     let below = settings.remote_dir.as_deref().map(|below| target.join(below.trim_start_matches('/')));
     let path = below.unwrap_or_else(|| target.to_owned());
     match fs::metadata(&path) {
@@ -151,11 +175,11 @@ fn directory(settings: &Settings, target: &Path, report: &mut Report) {
         }
         Ok(_) => {
             report.row("upload directory", format!("{}, no directory", escaped(&path)));
-            report.warn(format!("{} is no directory; nothing can be uploaded to it", escaped(&path)));
+            report.fault(format!("{} is no directory", escaped(&path)), "nothing can be uploaded to it");
         }
         Err(error) => {
             report.row("upload directory", format!("{}, missing", escaped(&path)));
-            report.warn(format!("cannot use {}: {error}; make it, it is not made by the sensor", escaped(&path)));
+            report.fault(format!("cannot use {}: {error}", escaped(&path)), "make it, it is not made by the sensor");
         }
     }
 }
@@ -179,8 +203,26 @@ fn permit(settings: &Settings, report: &mut Report, user: &str, path: &Path, wan
                 READ => "read",
                 _ => "write",
             };
-            report.warn(format!("user {user} may not {what} {}; see its owner and mode with ls -ld", escaped(path)));
+            report.fault(
+                format!("user {user} may not {what} {}", escaped(path)),
+                permitting(settings, user, path, wanted),
+            );
         }
+    }
+}
+
+/// What lets `user` use a path so.
+fn permitting(settings: &Settings, user: &str, path: &Path, wanted: u32) -> String {
+    let shown = escaped(path);
+    match wanted {
+        SEARCH => format!("chmod a+x {shown}"),
+        READ => format!("chown {user} {shown}"),
+        // The spool's directories are of the user that captures, and of its group, in which the other one is.
+        _ if path.starts_with(&settings.spool_dir) => {
+            let owner = &settings.user;
+            format!("chown {owner}:{owner} {shown} && chmod 2770 {shown}")
+        }
+        _ => format!("chown {user} {shown} && chmod u+rwx {shown}"),
     }
 }
 

@@ -19,11 +19,11 @@ pub(super) fn describe(settings: &Settings, report: &mut Report) {
         SubmitServer::Dir(_) => report.row("destination", "a directory of this host"),
         SubmitServer::Srv(name) => {
             report.row("destination", format!("the servers that the SRV records _rsync._tcp.{name} name"));
-            remote(&plan, report);
+            remote_of(&plan, report);
         }
         SubmitServer::HostPort(..) => {
             report.row("destination", plan.server_name());
-            remote(&plan, report);
+            remote_of(&plan, report);
         }
     }
     if let Some(rate) = plan.rate {
@@ -33,7 +33,11 @@ pub(super) fn describe(settings: &Settings, report: &mut Report) {
 }
 
 /// What only a server needs.
-fn remote(plan: &Plan, report: &mut Report) {
+pub(in crate::cli) fn remote(settings: &Settings, report: &mut Report) {
+    remote_of(&Plan::new(settings), report);
+}
+
+fn remote_of(plan: &Plan, report: &mut Report) {
     let by_program = plan.ssh_program.join(" ");
     let transport = match (plan.transport, by_program.is_empty()) {
         (Transport::Rsync, true) => "rsync, by the SSH built in".to_owned(),
@@ -41,25 +45,25 @@ fn remote(plan: &Plan, report: &mut Report) {
         (_, false) => format!("rsync, by {by_program}"),
     };
     report.row("transport", transport);
-    report.row("remote directory", plan.remote_dir());
-    report.row("login", plan.login.as_deref().unwrap_or("none"));
-    if let Some(source) = plan.source {
-        report.row("from", source.to_string());
-    }
     if plan.transport == Transport::Sftp && !by_program.is_empty() {
-        report.warn("ssh_program carries rsync only: transport=\"sftp\" is not heeded".into());
-    } else if plan.transport == Transport::Rsync
-        && let Err(reason) = rsync::command(plan.remote_dir())
-    {
-        report.warn(format!("{reason}; see remote_dir"));
+        report.warn("ssh_program carries rsync only: transport=\"sftp\" is not heeded", "");
     }
+    report.row("remote directory", plan.remote_dir());
+    if let (Transport::Rsync, Err(reason)) = (plan.transport, rsync::command(plan.remote_dir())) {
+        report.fault(reason, "see remote_dir");
+    }
+    report.row("login", plan.login.as_deref().unwrap_or("none"));
     match plan.login.as_deref() {
         None => {
-            report.warn("login is not set: nothing can be uploaded; write login=\"ACCOUNT\", or upload=\"no\"".into())
+            report.fault("login is not set: nothing can be uploaded", "write login=\"ACCOUNT\", or upload=\"no\"");
         }
         Some(SHIPPED_LOGIN) => {
-            report.warn(format!("login=\"{SHIPPED_LOGIN}\" is an example: write the account that the service named"));
+            report
+                .fault(format!("login=\"{SHIPPED_LOGIN}\" is an example"), "write the account that the service named");
         }
         Some(_) => {}
+    }
+    if let Some(source) = plan.source {
+        report.row("from", source.to_string());
     }
 }

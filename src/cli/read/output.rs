@@ -8,6 +8,10 @@ use crate::nmsg::dnsqr::Dnsqr;
 use crate::present::stats::Stats;
 use crate::present::{cof, json, pres, savefile};
 
+/// Tuples that are collected beside a capture, and their text: a third of what the memory limit has left over.
+const LIVE_TUPLES_MAX: usize = 50_000;
+const LIVE_TEXT_MAX: usize = 16 << 20;
+
 /// A form of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
@@ -53,8 +57,17 @@ pub(super) struct Output {
 
 impl Output {
     pub(super) fn new(format: Format, target: output::Output) -> Output {
+        Output::with(format, target, cof::Table::new(cof::TUPLES_MAX))
+    }
+
+    /// One that fits into the memory that is left to a capture.
+    pub(super) fn live(format: Format, target: output::Output) -> Output {
+        Output::with(format, target, cof::Table::with_text(LIVE_TUPLES_MAX, LIVE_TEXT_MAX))
+    }
+
+    fn with(format: Format, target: output::Output, tuples: cof::Table) -> Output {
         let state = match format {
-            Format::Cof => State::Tuples(cof::Table::new(cof::TUPLES_MAX)),
+            Format::Cof => State::Tuples(tuples),
             Format::Stats => State::Stats(Box::default()),
             Format::Pres | Format::Json | Format::Pcap => State::None,
         };
@@ -83,6 +96,11 @@ impl Output {
             _ => {}
         }
         self.write()
+    }
+
+    /// Writes what it has so far, but for what it still collects.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.target.flush()
     }
 
     /// Writes what stands behind the last payload, and gives the file its name.

@@ -165,10 +165,10 @@ fn damage_is_exit_code_1_and_the_rest_is_read() {
         [(b"garbage".to_vec(), 6), (container(0, &[0x0b]), 6), (container(0, &malformed.encoded()), 7)]
     {
         let (out, outcome) = scratch.read(&[sample(), damage, sample()].concat(), format("json"));
-        assert_eq!((lines(&out), outcome), (expected, Outcome::SomeInputBad));
+        assert_eq!((lines(&out), outcome), (expected, Outcome::SomeBad));
     }
     let (out, outcome) = scratch.read(&[sample(), cut].concat(), format("json"));
-    assert_eq!((lines(&out), outcome), (3, Outcome::SomeInputBad));
+    assert_eq!((lines(&out), outcome), (3, Outcome::SomeBad));
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_file_that_cannot_be_opened_is_bad_input_and_the_others_are_read() {
     let out = scratch.0.join("out");
     let files = vec![scratch.0.join("missing"), scratch.file("there", &sample())];
     let args = ReadArgs { files, write: Some(out.clone()), ..format("json") };
-    assert_eq!(read_all(Request::new(&args).unwrap(), &args), Outcome::SomeInputBad);
+    assert_eq!(read_all(Request::new(&args).unwrap(), &args), Outcome::SomeBad);
     assert_eq!(lines(&fs::read(out).unwrap()), 3);
 }
 

@@ -84,11 +84,11 @@ impl View<'_> {
             true => format!("process {}", state.process),
             false => format!("process {}, which is not running any more", state.process),
         }];
-        words.extend(state.server.as_ref().map(|server| format!("connected to {server}")));
-        words.push(format!("sent {}, {} kilobytes", counted(state.files, "file"), kilobytes(state.bytes)));
-        words.extend(state.last_success.map(|time| format!("the last {}", ago(time))));
-        words.extend(state.last_error.as_ref().map(|(time, error)| format!("last error {}: {error}", ago(*time))));
-        words.extend(state.next_try.map(|time| format!("next try in {}", age(time.since(self.now)))));
+        words.extend(state.word.server.as_ref().map(|server| format!("connected to {server}")));
+        words.push(format!("sent {}, {} kilobytes", counted(state.word.files, "file"), kilobytes(state.word.bytes)));
+        words.extend(state.word.last_success.map(|time| format!("the last {}", ago(time))));
+        words.extend(state.word.last_error.as_ref().map(|(time, error)| format!("last error {}: {error}", ago(*time))));
+        words.extend(state.word.next_try.map(|time| format!("next try in {}", age(time.since(self.now)))));
         words.join("; ")
     }
 
@@ -112,16 +112,17 @@ impl View<'_> {
             json[stage] = json!({"files": entries.len(), "bytes": sum(entries), "oldest": oldest});
         }
         json["uploader"] = self.uploader.as_ref().map_or(Value::Null, |state| {
-            let error = state.last_error.as_ref().map(|(time, error)| json!({"time": time.seconds(), "error": error}));
+            let error =
+                state.word.last_error.as_ref().map(|(time, error)| json!({"time": time.seconds(), "error": error}));
             json!({
                 "process": state.process,
                 "running": is_running(state.process),
-                "server": state.server,
-                "files": state.files,
-                "bytes": state.bytes,
-                "last_success": state.last_success.map(Timestamp::seconds),
+                "server": state.word.server,
+                "files": state.word.files,
+                "bytes": state.word.bytes,
+                "last_success": state.word.last_success.map(Timestamp::seconds),
                 "last_error": error,
-                "next_try": state.next_try.map(Timestamp::seconds),
+                "next_try": state.word.next_try.map(Timestamp::seconds),
             })
         });
         json

@@ -27,10 +27,10 @@ use other::confine;
 /// What a child does, and so what it needs.
 #[derive(Clone, Copy, Debug)]
 pub enum Role<'p> {
-    /// Parses packets and writes containers.
+    /// Parses packets; writes containers, or shows what they would be at a descriptor that is open.
     Capture {
-        /// Where it creates, writes, renames and removes files: SPOOL/new/CHANNEL.
-        output: &'p Path,
+        /// Where it creates, writes, renames and removes files: SPOOL/new/CHANNEL. Nowhere, if it only shows.
+        output: Option<&'p Path>,
         /// The open capture devices. They can be read and asked; they can be neither written to (a packet socket sends
         /// what is written to it), nor duplicated, nor closed before the process ends: a number that was free again
         /// would become a file's.
@@ -49,6 +49,11 @@ pub enum Role<'p> {
         /// The directory that it sends files to, if it does: it creates, writes, renames and removes files there. If it
         /// is not there, it is left out.
         target: Option<&'p Path>,
+    },
+    /// Parses packets and keeps nothing of them: as [`Role::Capture`], without any file to write.
+    Listen {
+        /// The open capture devices.
+        devices: &'p [RawFd],
     },
     /// Answers at sockets that were bound before. It opens no file and connects to nobody.
     Views,

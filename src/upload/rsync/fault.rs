@@ -1,5 +1,6 @@
 //! What a server may do that ends the session.
 
+use super::sum;
 use std::fmt::{self, Display, Formatter};
 
 /// Not a server that one can go on with.
@@ -11,6 +12,10 @@ pub enum Fault {
     Version(i32),
     /// It turned on what we did not offer.
     Compatibility(u32),
+    /// The names of its sums are of this length.
+    NamesLength(usize),
+    /// It has none of the sums that this sender has, but these.
+    NoSum(String),
     /// A message of a kind that is not for this sender.
     Tag(u8),
     /// A message of a wrong length.
@@ -40,6 +45,14 @@ impl Display for Fault {
                 write!(f, "the server's rsync has protocol {version}; 30 (rsync 3.0) to 40 are understood")
             }
             Fault::Compatibility(flags) => write!(f, "the server chose features that were not offered: {flags:#x}"),
+            Fault::NamesLength(len) => write!(f, "the server names its checksums in {len} bytes"),
+            Fault::NoSum(names) => {
+                write!(
+                    f,
+                    "the server has neither of the checksums {}; it has: {names}",
+                    sum::OFFER.replace(' ', " and ")
+                )
+            }
             Fault::Tag(tag) => write!(f, "the server sent a message of kind {tag}, which is not for a sender"),
             Fault::MessageLength(tag, len) => write!(f, "the server sent a message of kind {tag} with {len} bytes"),
             Fault::Index(Some(index)) => write!(f, "the server asked for file {index}, which is not in the list"),

@@ -18,23 +18,28 @@ pub struct Entry<'n> {
 /// Longest name that file systems have.
 const NAME_MAX: usize = 255;
 
+/// Flags of an entry; 0 is none, and ends the list.
 const SAME_MODE: u8 = 1 << 1;
 const SAME_OWNER: u8 = 1 << 3 | 1 << 4;
 const SHARES_NAME: u8 = 1 << 5;
 const SAME_TIME: u8 = 1 << 7;
 
-/// Behind the last entry.
-pub const END: u8 = 0;
-
 /// Writes entries, each as it differs from the one before.
 #[derive(Debug, Default)]
 pub struct List {
+    /// Whether flags are varints.
+    has_varints: bool,
     name: Vec<u8>,
     modified: Option<u64>,
     mode: Option<u32>,
 }
 
 impl List {
+    /// For a server that wants flags as varints, or as a byte.
+    pub fn new(has_varints: bool) -> List {
+        List { has_varints, ..List::default() }
+    }
+
     /// An entry. Names must come in the order of their bytes: the server counts files in that order whatever we do, and
     /// would give each the name of another.
     pub fn put(&mut self, entry: &Entry<'_>, out: &mut Vec<u8>) -> Result<(), Fault> {
@@ -48,9 +53,12 @@ impl List {
         let shared = name.iter().zip(&self.name).take_while(|(one, other)| one == other).count();
         let (is_same_mode, is_same_time) = (self.mode == Some(entry.mode), self.modified == Some(modified));
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-        out.push(
-            SAME_OWNER | flag(is_same_mode, SAME_MODE) | flag(shared > 0, SHARES_NAME) | flag(is_same_time, SAME_TIME),
-        );
+        let flags =
+            SAME_OWNER | flag(is_same_mode, SAME_MODE) | flag(shared > 0, SHARES_NAME) | flag(is_same_time, SAME_TIME);
+        match self.has_varints {
+            true => wire::put_varlong(flags.into(), 1, out),
+            false => out.push(flags),
+        }
         // No name is longer than a byte can say.
         if shared > 0 {
             out.push(shared as u8);
@@ -68,6 +76,11 @@ impl List {
         self.name.extend(name);
         (self.modified, self.mode) = (Some(modified), Some(entry.mode));
         Ok(())
+    }
+
+    /// What stands behind the last entry. Where flags are varints there are error bits of the file system behind it: none.
+    pub fn end(&self) -> &'static [u8] {
+        if self.has_varints { &[0, 0] } else { &[0] }
     }
 }
 

@@ -6,12 +6,14 @@
 
 mod fault;
 mod frames;
+mod greeting;
 mod hearing;
 mod list;
 mod outbox;
 mod pump;
 mod requests;
 pub mod sender;
+mod sum;
 mod wire;
 
 pub use fault::Fault;
@@ -29,7 +31,7 @@ pub fn command(remote_dir: &str) -> Result<String, String> {
     }
     // Without the slash, the server would store a file under the name of a directory that is missing.
     let slash = if remote_dir.ends_with('/') { "" } else { "/" };
-    Ok(format!("rsync --server -e.Lfx --timeout=10 --remove-source-files . {remote_dir}{slash}"))
+    Ok(format!("rsync --server -e.LsfxCIvu --timeout=10 --remove-source-files . {remote_dir}{slash}"))
 }
 
 #[cfg(test)]

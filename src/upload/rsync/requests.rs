@@ -103,12 +103,7 @@ fn take_flags(bytes: &mut &[u8]) -> Option<(u16, u64)> {
     if flags & HAS_NAME == 0 {
         return Some((flags, 0));
     }
-    let [first] = wire::take(bytes)?;
-    if first & 0x80 == 0 {
-        return Some((flags, first.into()));
-    }
-    let [second] = wire::take(bytes)?;
-    Some((flags, u16::from_be_bytes([first & 0x7f, second]).into()))
+    Some((flags, wire::take_length(bytes)? as u64))
 }
 
 fn take_head(bytes: &mut &[u8]) -> Option<[i32; 4]> {

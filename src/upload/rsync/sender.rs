@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!  us                                           the server
-//!  version                          ←→          version, compatibility, seed
+//!  version                          ←→          version, compatibility, names of sums
+//!  names of sums                    ←→          seed
 //!  list                              →
 //!                                    ←          a request for each file that it has not, DONE
-//!  the file, its MD5                 →
+//!  the file, its sum                 →
 //!                                    ←          SUCCESS when it is in place
 //!  DONE                             ←→          DONE (files whose sum was wrong are asked for again), DONE, DONE
 //! ```
+//!
+//! A server older than rsync 3.2 names no sums and is named none; they are MD5 then.
 //!
 //! It is given what the server says, in any portions, and says what to write and what it [needs](Need) of the files. It
 //! holds at most a few frames, a few bytes a file and the requests, of which each file has a limit.
@@ -16,25 +19,15 @@
 use super::{
     fault::Fault,
     frames::{self, Frames, Piece},
-    list::{self, Entry, List},
+    greeting::{self, Greeting},
+    list::{Entry, List},
     outbox::Outbox,
     requests::{HAS_BASIS, HAS_NAME, Item, Requests},
+    sum::Sum,
     wire::{self, Indexes},
 };
-use md5::{Digest, Md5};
 use std::collections::VecDeque;
 
-/// The protocol that is announced, of rsync 3.1; with every newer server it is the one that is spoken.
-const PROTOCOL: i32 = 31;
-/// The oldest that is spoken, of rsync 3.0.
-const OLDEST: i32 = 30;
-/// What may stand in a greeting at all; else it is text.
-const GREETINGS: std::ops::RangeInclusive<i32> = 20..=40;
-/// Incremental recursion, and variable-length flags: they change everything, and were not offered.
-const UNWANTED: u32 = 1 << 0 | 1 << 7;
-
-/// What is kept of text that is not rsync's.
-const TEXT_MAX: usize = 1024;
 /// As long as so much waits to be written, nothing is needed. It is written in packets of 32 kB, the last of which is only
 /// partly full: with less, half of all packets were crumbs.
 const ENOUGH: usize = 256 << 10;
@@ -69,16 +62,6 @@ pub enum Event {
     Said(bool, Vec<u8>),
 }
 
-#[derive(Debug)]
-enum Stage {
-    Version,
-    /// Not rsync: text.
-    Text,
-    Compatibility,
-    Seed,
-    Session,
-}
-
 /// Where a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -100,15 +83,12 @@ struct File {
 struct Current {
     index: usize,
     left: u64,
-    sum: Md5,
+    sum: Sum,
 }
 
 /// The session.
 pub struct Sender {
-    stage: Stage,
-    /// Of the greeting, or text instead.
-    greeting: Vec<u8>,
-    protocol: i32,
+    greeting: Greeting,
     frames: Frames,
     requests: Requests,
     outbox: Outbox,
@@ -132,11 +112,9 @@ impl Sender {
     /// Of so many files.
     pub fn new(count: usize) -> Sender {
         let mut outbox = Outbox::default();
-        outbox.raw(&PROTOCOL.to_le_bytes());
+        outbox.raw(&greeting::PROTOCOL.to_le_bytes());
         Sender {
-            stage: Stage::Version,
-            greeting: Vec::new(),
-            protocol: PROTOCOL,
+            greeting: Greeting::new(),
             frames: Frames::default(),
             requests: Requests::default(),
             outbox,
@@ -164,12 +142,12 @@ impl Sender {
 
     /// Whether the greeting is over.
     pub fn is_greeted(&self) -> bool {
-        matches!(self.stage, Stage::Session)
+        self.greeting.is_over()
     }
 
     /// Whether something came that is not rsync's; [`Sender::ended`] then says it.
     pub fn is_text(&self) -> bool {
-        matches!(self.stage, Stage::Text)
+        self.greeting.is_text()
     }
 
     /// Whether both sides have said goodbye.
@@ -184,13 +162,17 @@ impl Sender {
 
     /// How often the server is done, the goodbye included.
     fn rounds_max(&self) -> u8 {
-        if self.protocol > OLDEST { 5 } else { 4 }
+        if self.greeting.protocol() > greeting::OLDEST { 5 } else { 4 }
     }
 
     /// Takes what the server wrote; what it lets us know is appended to `events`, also when it is at fault in the end.
     pub fn receive(&mut self, mut bytes: &[u8], events: &mut Vec<Event>) -> Result<(), Fault> {
         if !self.is_greeted() {
-            self.greet(&mut bytes, events)?;
+            self.greeting.take(&mut bytes, &mut self.outbox)?;
+            if self.is_greeted() {
+                self.list = List::new(self.greeting.has_varints());
+                events.push(Event::Greeted);
+            }
         }
         while let Some(piece) = self.frames.next(&mut bytes)? {
             match piece {
@@ -209,8 +191,7 @@ impl Sender {
 
     /// The server's output has ended: what is wrong with that, if it was not rsync's.
     pub fn ended(&self) -> Option<Fault> {
-        let is_early = matches!(self.stage, Stage::Text | Stage::Version) && !self.greeting.is_empty();
-        is_early.then(|| self.not_rsync())
+        self.greeting.ended()
     }
 
     /// What the session needs now. Nothing while there is enough to write, or the server has to go on.
@@ -237,7 +218,7 @@ impl Sender {
         self.list.put(entry, &mut bytes)?;
         self.files.push(File { size: entry.size, fate: Fate::Listed, asked: 0 });
         if self.files.len() == self.count {
-            bytes.push(list::END);
+            bytes.extend(self.list.end());
         }
         self.outbox.stream(&bytes);
         Ok(())
@@ -248,7 +229,7 @@ impl Sender {
         let Some((index, at, flags)) = self.take_wanted() else { return };
         self.attributes(index, flags);
         self.outbox.stream(&NO_SUMS);
-        self.current = Some(Current { index: at, left: self.files[at].size, sum: Md5::new() });
+        self.current = Some(Current { index: at, left: self.files[at].size, sum: Sum::new(self.greeting.sums()) });
     }
 
     /// Does not send the file that is needed.
@@ -294,8 +275,7 @@ impl Sender {
     pub fn finish(&mut self) {
         let Some(current) = self.current.take() else { return };
         self.outbox.stream(&0_u32.to_le_bytes());
-        let sum: [u8; wire::SUM_LEN] = current.sum.finalize().into();
-        self.outbox.stream(&sum);
+        self.outbox.stream(&current.sum.finish());
         self.files[current.index].fate = Fate::Sent;
         self.answer();
     }
@@ -305,66 +285,6 @@ impl Sender {
         if self.is_greeted() && self.outgoing().is_empty() {
             self.outbox.message(0, &[]);
         }
-    }
-
-    /// Takes the greeting off the front of `bytes`, as far as it is there.
-    fn greet(&mut self, bytes: &mut &[u8], events: &mut Vec<Event>) -> Result<(), Fault> {
-        // Of a greeting, no part is longer; of text, no more is kept.
-        self.greeting.extend(&bytes[..bytes.len().min(TEXT_MAX)]);
-        let overflow = &bytes[bytes.len().min(TEXT_MAX)..];
-        let mut rest = &self.greeting[..];
-        loop {
-            match self.stage {
-                Stage::Version => {
-                    let Some(theirs) = wire::take(&mut &rest[..]).map(i32::from_le_bytes) else { break };
-                    if !GREETINGS.contains(&theirs) {
-                        self.stage = Stage::Text;
-                        continue;
-                    }
-                    if theirs < OLDEST {
-                        return Err(Fault::Version(theirs));
-                    }
-                    rest = &rest[4..];
-                    self.protocol = PROTOCOL.min(theirs);
-                    self.stage = Stage::Compatibility;
-                }
-                Stage::Text => {
-                    if rest.len() >= TEXT_MAX {
-                        return Err(self.not_rsync());
-                    }
-                    break;
-                }
-                Stage::Compatibility => {
-                    let Some(flags) = wire::take_varint(&mut rest) else { break };
-                    if flags & UNWANTED != 0 {
-                        return Err(Fault::Compatibility(flags));
-                    }
-                    self.stage = Stage::Seed;
-                }
-                Stage::Seed => {
-                    let Some(_seed) = wire::take::<4>(&mut rest) else { break };
-                    self.stage = Stage::Session;
-                    events.push(Event::Greeted);
-                    break;
-                }
-                Stage::Session => break,
-            }
-        }
-        let used = self.greeting.len() - rest.len();
-        if !self.is_greeted() {
-            self.greeting.drain(..used);
-            *bytes = &[];
-            return Ok(());
-        }
-        // What is left of the bytes is what the last of them left.
-        let left = rest.len() + overflow.len();
-        *bytes = &bytes[bytes.len() - left..];
-        self.greeting = Vec::new();
-        Ok(())
-    }
-
-    fn not_rsync(&self) -> Fault {
-        Fault::NotRsync(String::from_utf8_lossy(&self.greeting[..self.greeting.len().min(TEXT_MAX)]).into_owned())
     }
 
     /// Takes more of the server's stream.
@@ -447,7 +367,7 @@ impl Sender {
         if self.exit.is_none() && code.is_some() {
             self.exit = code;
             // It waits for us to agree. Protocol 30 has no such message.
-            if self.protocol > OLDEST {
+            if self.greeting.protocol() > greeting::OLDEST {
                 self.outbox.message(frames::ERROR_EXIT, &[]);
             }
         }

@@ -74,6 +74,7 @@ impl Server {
     fn stream(&self) -> (Vec<u8>, Vec<(u8, Vec<u8>)>) {
         let (mut stream, mut messages) = (Vec::new(), Vec::new());
         let mut rest = self.heard.get(4..).unwrap_or_default();
+        rest = rest.strip_prefix(OFFER).unwrap_or(rest);
         while let Some(header) = wire::take(&mut rest) {
             let (tag, len) = wire::frame(header);
             let Some((payload, behind)) = rest.split_at_checked(len) else { break };
@@ -261,6 +262,11 @@ impl Witness {
     }
 }
 
+/// What the client says to a server that names its sums.
+const OFFER: &[u8] = b"\x0axxh128 md5";
+/// What rsync 3.5.0 says to one that lets flags be varints.
+const NAMES: &[u8] = b"\x81\xfe\x23xxh128 xxh3 xxh64 md5 md4 sha1 none";
+
 const NAME: &str = "host.example.20250101.0000.1735689600.000000000.nmsg";
 const MODIFIED: u64 = 1_795_238_079;
 
@@ -282,9 +288,14 @@ fn frame(tag: u8, bytes: &[u8]) -> Vec<u8> {
     [&wire::frame_header(tag, bytes.len()), bytes].concat()
 }
 
+/// Of rsync 3.0, of 3.1, or, with protocol 32, of one that names its sums.
 fn greeting(protocol: u8) -> Act {
-    let compatibility: u8 = if protocol == 30 { 0x0a } else { 0x1e };
-    Says([&[protocol, 0, 0, 0, compatibility][..], &[0xc0, 0x28, 1, 0x6b]].concat())
+    let compatibility = match protocol {
+        30 => &[0x0a],
+        31 => &[0x1a],
+        _ => NAMES,
+    };
+    Says([&[protocol, 0, 0, 0][..], compatibility, &[0xc0, 0x28, 1, 0x6b]].concat())
 }
 
 fn message(tag: u8, text: &str) -> Act {
@@ -297,11 +308,15 @@ fn request(index: &[u8]) -> Vec<u8> {
 
 /// What the client says of one file with at most one run.
 fn answer(index: &[u8], bytes: &[u8]) -> Vec<u8> {
+    answer_with(sum(bytes), index, bytes)
+}
+
+fn answer_with(sum: [u8; 16], index: &[u8], bytes: &[u8]) -> Vec<u8> {
     let run = match bytes.len() as u32 {
         0 => vec![],
         len => [&len.to_le_bytes()[..], bytes].concat(),
     };
-    [&request(index)[..], &run, &[0; 4], &sum(bytes)].concat()
+    [&request(index)[..], &run, &[0; 4], &sum].concat()
 }
 
 fn success(index: u32) -> Act {
@@ -315,15 +330,26 @@ fn list() -> Vec<u8> {
     [&[0x18, 0x34][..], NAME.as_bytes(), &[0, 0x2c, 1, 0x6b, 0xbf, 0x28, 1, 0xa4, 0x81, 0, 0, 0]].concat()
 }
 
+/// The list and the file of the transcript, as a server of this protocol is to hear them.
+fn list_and_file(protocol: u8) -> (Vec<u8>, Vec<u8>) {
+    match protocol {
+        32 => {
+            let sum = twox_hash::XxHash3_128::oneshot(&data()).to_le_bytes();
+            ([list(), vec![0]].concat(), answer_with(sum, &[1], &data()))
+        }
+        _ => (list(), answer(&[1], &data())),
+    }
+}
+
 fn data() -> Vec<u8> {
     (0..300_u32).map(|at| (at * 7) as u8).collect()
 }
 
 /// What the client says and the server answers with one file of 300 bytes.
 fn transcript(protocol: u8) -> Vec<Act> {
-    let file = answer(&[1], &data()).len();
-    let mut acts = vec![greeting(protocol), Hears(LIST_LEN), Says(frame(0, &request(&[1]))), Says(frame(0, &[0]))];
-    acts.extend([Hears(file + 1), success(0)]);
+    let (list, file) = list_and_file(protocol);
+    let mut acts = vec![greeting(protocol), Hears(list.len()), Says(frame(0, &request(&[1]))), Says(frame(0, &[0]))];
+    acts.extend([Hears(file.len() + 1), success(0)]);
     match protocol {
         30 => acts.extend([Says(frame(0, &[0, 0])), Hears(2), Says(frame(0, &[0]))]),
         _ => acts.extend([Says(frame(0, &[0, 0, 0])), Hears(3), Says(frame(0, &[0]))]),
@@ -347,7 +373,9 @@ fn the_clients_stream_is_that_of_rsync_however_the_server_is_split() {
             assert_eq!(witness.confirmed, [0]);
             assert_eq!(witness.sent, 300);
             assert_eq!(server.heard[..4], [31, 0, 0, 0]);
-            let expected = [&list()[..], &answer(&[1], &data()), &vec![0; rounds]].concat();
+            assert_eq!(server.heard[4..].starts_with(OFFER), protocol == 32);
+            let (list, file) = list_and_file(protocol);
+            let expected = [list, file, vec![0; rounds]].concat();
             assert_eq!(server.stream(), (expected, vec![]));
         }
     }
@@ -356,9 +384,9 @@ fn the_clients_stream_is_that_of_rsync_however_the_server_is_split() {
 #[test]
 fn a_server_that_dies_at_any_byte_has_what_it_confirmed_and_nothing_else() {
     let scratch = Scratch::new();
-    for protocol in [30, 31] {
+    for protocol in [30, 31, 32] {
         let acts = transcript(protocol);
-        let success_ends = spoken(&acts[..6]);
+        let (greeting_ends, success_ends) = (spoken(&acts[..1]), spoken(&acts[..6]));
         for cut in 0..=spoken(&acts) {
             let mut files = [place(&scratch, NAME, &data())];
             let mut server =
@@ -372,7 +400,7 @@ fn a_server_that_dies_at_any_byte_has_what_it_confirmed_and_nothing_else() {
                 let expected = if (1..4).contains(&cut) { "not rsync" } else { "killed by signal KILL" };
                 assert!(failure.reason.contains(expected), "{cut}: {failure}");
                 assert!(failure.keeps_connection);
-                assert_eq!(failure.step, if cut < 9 { Step::Command } else { Step::Transfer });
+                assert_eq!(failure.step, if cut < greeting_ends { Step::Command } else { Step::Transfer });
             }
         }
     }
@@ -395,6 +423,35 @@ fn the_sum_that_was_wrong_is_sent_again_and_sums_of_the_far_end_are_skipped() {
     let answers = [answer(&[1], &data()), vec![0], answer(&[0xfe, 0, 0], &data()), vec![0; 3]].concat();
     assert_eq!(server.stream().0[LIST_LEN..], answers);
     assert_eq!(witness.confirmed, [0]);
+}
+
+#[test]
+fn what_is_said_to_a_server_of_3_5_is_what_a_client_of_3_5_says() {
+    let scratch = Scratch::new();
+    let mut files = [place(&scratch, "a.nmsg", b"hello\n"), place(&scratch, "ab.nmsg", b"")];
+    let acts = vec![
+        greeting(32),
+        Hears(34),
+        Says(frame(0, &request(&[1]))),
+        Says(frame(0, &[&request(&[1])[..], &[0]].concat())),
+        Hears(89),
+        success(0),
+        success(1),
+        Says(frame(0, &[0; 3])),
+        Hears(3),
+        Says(frame(0, &[0])),
+    ];
+    let mut server = Server::new(acts);
+    let mut witness = Witness::new();
+    assert_eq!(witness.see(&mut server, &mut files), Ok(()));
+    assert_eq!(witness.confirmed, [0, 1]);
+    // Of `rsync --protocol=31 --timeout=10 --remove-source-files a.nmsg ab.nmsg HOST:up/ch202/`. The client named more sums.
+    let list = b"\x18\x06a.nmsg\0\x06\0\x6b\xbf\x28\x01\xa4\x81\0\0\x80\xba\x01\x06b.nmsg\0\0\0\0\0";
+    let first = b"\x01\0\xa0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x06\0\0\0hello\n\0\0\0\0\
+        \x9c\xe4\xc8\xf1\x35\xb4\x10\x5a\x6d\xf5\x69\xe0\xc7\x86\xba\x6b";
+    let second = b"\x01\0\xa0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+        \x7f\x49\x8d\x46\x24\xc3\x01\x60\xd8\x98\x47\x01\xd3\x06\xaa\x99";
+    assert_eq!(server.stream(), ([&list[..], first, second, &[0; 4]].concat(), vec![]));
 }
 
 /// A session in which the server, after the list, does this.
@@ -476,7 +533,14 @@ fn what_is_said_before_the_greeting_is_reported() {
         (vec![Says(vec![b'x'; 100_000]), KeepsAlive], 0, "what answers is not rsync; it says: xxxx"),
         (vec![Says(vec![29, 0, 0, 0]), KeepsAlive], 0, "the server's rsync has protocol 29"),
         (vec![Says(vec![31, 0, 0, 0, 1]), KeepsAlive], 0, "the server chose features that were not offered: 0x1"),
-        (vec![Says(vec![31, 0, 0, 0, 0x81, 0xfe]), KeepsAlive], 0, "features that were not offered: 0x1fe"),
+        (vec![Says(vec![32, 0, 0, 0, 0x81, 0xff]), KeepsAlive], 0, "features that were not offered: 0x1ff"),
+        (
+            vec![Says(b"\x20\0\0\0\x81\xfe\x08md4 none".to_vec()), KeepsAlive],
+            0,
+            "the server has neither of the checksums xxh128 and md5; it has: md4 none",
+        ),
+        (vec![Says(b"\x20\0\0\0\x81\xfe\0".to_vec()), KeepsAlive], 0, "neither of the checksums"),
+        (vec![Says(b"\x20\0\0\0\x81\xfe\x81\0".to_vec()), KeepsAlive], 0, "its checksums in 256 bytes"),
     ] {
         let (done, witness, _) = outcome(acts, Ending::Code(code));
         let failure = done.unwrap_err();
@@ -494,6 +558,7 @@ fn nothing_is_waited_for_without_end() {
     for (acts, seconds, reason) in [
         (vec![Waits(NEVER)], 15, "no greeting of an rsync within 15 s"),
         (vec![Says(vec![31, 0]), Waits(NEVER)], 15, "no greeting of an rsync within 15 s"),
+        (vec![Says([&[32, 0, 0, 0], NAMES].concat()), Waits(NEVER)], 15, "no greeting of an rsync within 15 s"),
         (after_the_list(vec![Waits(NEVER)]), 10, "nothing from or to the server for 10 s"),
         (after_the_list(vec![asks(), Hears(len), Waits(NEVER)]), 10, "nothing from or to the server for 10 s"),
         (after_the_list(vec![KeepsAlive]), 120, "no progress for 120 s"),
@@ -681,8 +746,8 @@ fn files_out_of_order_are_not_sent() {
 }
 
 #[test]
-fn the_command_is_that_of_the_original_and_holds_nothing_that_a_shell_sees() {
-    let line = "rsync --server -e.Lfx --timeout=10 --remove-source-files . up/ch202/";
+fn the_command_is_that_of_rsync_and_holds_nothing_that_a_shell_sees() {
+    let line = "rsync --server -e.LsfxCIvu --timeout=10 --remove-source-files . up/ch202/";
     assert_eq!(command("up/ch202/").unwrap(), line);
     assert_eq!(command("up/ch202").unwrap(), line);
     assert!(command("/srv/a_b-c.d").unwrap().ends_with(" . /srv/a_b-c.d/"));

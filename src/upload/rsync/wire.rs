@@ -2,8 +2,6 @@
 
 /// Longest piece of a file behind one length. Servers of 2025 and 2026 refuse longer ones.
 pub const RUN_MAX: usize = 32_768;
-/// Of the sum of a file.
-pub const SUM_LEN: usize = 16;
 
 /// In the fourth byte of a frame's header stands its tag and this.
 const TAG_BASE: u8 = 7;
@@ -58,6 +56,20 @@ pub fn take_varint(bytes: &mut &[u8]) -> Option<u32> {
     value[more] = first & (0x7f_u8 >> more);
     *bytes = rest;
     Some(u32::from_le_bytes([value[0], value[1], value[2], value[3]]))
+}
+
+/// Takes the length of what is at most 32 kB long.
+pub fn take_length(bytes: &mut &[u8]) -> Option<usize> {
+    let mut rest = *bytes;
+    let [first] = take(&mut rest)?;
+    let length = if first & 0x80 == 0 {
+        first.into()
+    } else {
+        let [second] = take(&mut rest)?;
+        u16::from_be_bytes([first & 0x7f, second]).into()
+    };
+    *bytes = rest;
+    Some(length)
 }
 
 /// Takes so many bytes off the front.

@@ -129,15 +129,15 @@ impl From<Failure> for Trouble {
 fn send_one(remote: &mut Remote, directory: &str, file: &mut Outgoing) -> Result<Option<u64>, Trouble> {
     let target = join(directory, file.name());
     let temporary = join(directory, &hidden_name(file.name())?);
-    let mut written = create(remote, directory, &temporary, file.mode())?;
-    let result = match fill(remote, &temporary, &mut written, file) {
+    let mut written = create(remote, directory, &temporary, &target, file.mode())?;
+    let result = match fill(remote, &target, &mut written, file) {
         Err(Trouble::Lost(failure)) => return Err(Trouble::Lost(failure)),
         result => result,
     };
     let closed = remote.ask("the end of a file", |_| written.close())?;
     let result = result.and_then(|modified| match closed {
         Ok(()) => publish(remote, &temporary, &target, file).map(|()| modified),
-        Err(status) => Err(Trouble::File(format!("cannot write {}: {status}", Escaped(&temporary)))),
+        Err(status) => Err(Trouble::File(format!("cannot write {}: {status}", Escaped(&target)))),
     });
     if let Err(Trouble::File(_) | Trouble::Directory(_)) = &result {
         // If that is refused, a later connection removes it.
@@ -146,8 +146,16 @@ fn send_one(remote: &mut Remote, directory: &str, file: &mut Outgoing) -> Result
     result
 }
 
-fn create(remote: &mut Remote, directory: &str, temporary: &str, mode: u32) -> Result<ssh2::File, Trouble> {
-    let cannot = |status: Status| format!("cannot create {}: {status}", Escaped(temporary));
+/// Creates the hidden file. Messages have the name that it will get, here and below: the other is found nowhere afterwards,
+/// and would make of each try another failure.
+fn create(
+    remote: &mut Remote,
+    directory: &str,
+    temporary: &str,
+    target: &str,
+    mode: u32,
+) -> Result<ssh2::File, Trouble> {
+    let cannot = |status: Status| format!("cannot create {}: {status}", Escaped(target));
     let mode = mode & 0o777 | 0o600;
     match remote.create(temporary, mode)? {
         Ok(written) => return Ok(written),
@@ -167,12 +175,12 @@ fn create(remote: &mut Remote, directory: &str, temporary: &str, mode: u32) -> R
 /// Writes, syncs and measures.
 fn fill(
     remote: &mut Remote,
-    temporary: &str,
+    target: &str,
     written: &mut ssh2::File,
     file: &mut Outgoing,
 ) -> Result<Option<u64>, Trouble> {
-    let cannot = |what: &str, status: &dyn std::fmt::Display| format!("cannot {what} {}: {status}", Escaped(temporary));
-    copy(remote, temporary, written, file)?;
+    let cannot = |what: &str, status: &dyn std::fmt::Display| format!("cannot {what} {}: {status}", Escaped(target));
+    copy(remote, target, written, file)?;
     remote.sync(written)?.map_err(|status| Trouble::File(cannot("sync", &status)))?;
     let there = remote.ask("the size of a file", |_| written.stat())?;
     let there = there.map_err(|status| Trouble::File(cannot("measure", &status)))?;
@@ -186,7 +194,7 @@ fn fill(
     Ok(there.mtime)
 }
 
-fn copy(remote: &mut Remote, temporary: &str, written: &mut ssh2::File, file: &mut Outgoing) -> Result<(), Trouble> {
+fn copy(remote: &mut Remote, target: &str, written: &mut ssh2::File, file: &mut Outgoing) -> Result<(), Trouble> {
     let unread = |error: io::Error| Trouble::File(format!("cannot read it: {error}"));
     file.file().rewind().map_err(unread)?;
     // Read and not yet confirmed; libssh2 is to be given all of that again each time, and skips what it has sent.
@@ -210,7 +218,7 @@ fn copy(remote: &mut Remote, temporary: &str, written: &mut ssh2::File, file: &m
         match remote.transfer("the receipt of data", || accepted(written.write(&ahead)))? {
             Ok(length) => drop(ahead.drain(..length.min(ahead.len()))),
             Err(error) => {
-                let reason = format!("cannot write {}: {error}", Escaped(temporary));
+                let reason = format!("cannot write {}: {error}", Escaped(target));
                 let space = remote.ask("the free space", |_| written.statvfs())?;
                 return Err(match space {
                     Ok(space) if space.f_bavail.saturating_mul(space.f_frsize) < AHEAD as u64 => {

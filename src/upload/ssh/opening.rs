@@ -72,9 +72,13 @@ impl Connection {
         let known_hosts = KnownHosts::read(&account.known_hosts);
         connection.greet(attendant)?;
         connection.shake_hands(known_hosts.as_ref().ok(), host, port, attendant)?;
-        connection.check_host_key(known_hosts, host, port, account)?;
-        connection.log_in(account, attendant)?;
-        Ok(connection)
+        let is_let_in = connection
+            .check_host_key(known_hosts, host, port, account)
+            .and_then(|()| connection.log_in(account, attendant));
+        match is_let_in {
+            Ok(()) => Ok(connection),
+            Err(failure) => Err(Failure { remarks: connection.remarks, ..failure }),
+        }
     }
 
     /// Waits for the server's version, so that libssh2 reads no endless lines for it.
@@ -194,11 +198,15 @@ impl Connection {
         let wait = Wait { step: Step::Login, what: "an answer to the login", limit: LIMIT };
         let result =
             self.drive(wait, attendant, || session.userauth_pubkey_memory(&account.login, None, key.text(), None))?;
+        if result.as_ref().is_err_and(is_refusal) {
+            // libssh2 takes up what the server said meanwhile only when it asks for ways to log in.
+            let _ = self.drive(wait, attendant, || session.auth_methods(&account.login).map(|_| ()));
+        }
         if let Ok(Some(banner)) = session.userauth_banner() {
             banner.lines().take(10).for_each(|line| attendant.heard(&one_line(line)));
         }
-        result.map_err(|error| match error.code() {
-            ErrorCode::Session(AUTHENTICATION_FAILED | PUBLICKEY_UNVERIFIED) => self.failed(
+        result.map_err(|error| match is_refusal(&error) {
+            true => self.failed(
                 Step::Login,
                 format!(
                     "{} takes neither the login {} nor this key ({} {})",
@@ -208,9 +216,14 @@ impl Connection {
                     key.fingerprint()
                 ),
             ),
-            _ => self.broken(Step::Login, &error),
+            false => self.broken(Step::Login, &error),
         })
     }
+}
+
+/// Whether the server does not want us, as opposed to not answering.
+fn is_refusal(error: &ssh2::Error) -> bool {
+    matches!(error.code(), ErrorCode::Session(AUTHENTICATION_FAILED | PUBLICKEY_UNVERIFIED))
 }
 
 fn prepare_socket(stream: &TcpStream) -> nix::Result<()> {
