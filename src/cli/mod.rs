@@ -3,8 +3,8 @@
 mod captures;
 mod check;
 mod completions;
-mod exit;
 mod doctor;
+mod exit;
 mod gen_key;
 mod output;
 mod pause;
