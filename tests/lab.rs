@@ -84,7 +84,7 @@ impl Lab {
         self.world.inside(|| {
             let socket = UdpSocket::bind((CLIENT[0], 0)).unwrap();
             socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-            let end = Instant::now() + Duration::from_secs(20);
+            let end = Instant::now() + Duration::from_secs(60);
             let query = build::message(1, RD, Some(&build::question("first.www.d40.com")));
             // An answer with records.
             let is_answer = |message: &[u8]| message.get(6..8).is_some_and(|count| count != [0, 0]);
@@ -103,7 +103,7 @@ impl Lab {
     pub fn stop_resolver(&mut self) {
         let mut unbound = self.unbound.take().unwrap();
         unbound.signal(Signal::SIGTERM);
-        unbound.ended(Duration::from_secs(10)).expect("unbound ends");
+        unbound.ended(Duration::from_secs(30)).expect("unbound ends");
     }
 
     /// Starts asking it, over both IPs, so many questions a second each, for so many seconds; none is asked twice.

@@ -329,7 +329,7 @@ fn a_server_that_never_answers_is_given_up_after_fifteen_seconds() {
     let said = reason(Network::asking(&[]).connect(&at("::1", hole.port), None, &mut watch), Step::Connect);
     assert_eq!(said, format!("::1 port {}: [::1]: timed out", hole.port));
     let took = watch.started.elapsed().as_secs();
-    assert!((15..17).contains(&took) && watch.longest <= TURN, "{took} s, {:?}", watch.longest);
+    assert!((15..20).contains(&took) && watch.longest <= TURN, "{took} s, {:?}", watch.longest);
 }
 
 #[test]

@@ -203,7 +203,7 @@ fn a_rate_is_kept_and_waiting_for_it_is_no_stall() {
     let mut files = [way.outgoing("a", &bytes(100_000))];
     sftp::send(&mut way.site.connection(), &way.remote_dir(), &mut files, &mut watch).unwrap();
     assert_eq!((watch.confirmed, watch.sent), (vec![0], 100_000));
-    assert!(watch.longest < Duration::from_millis(500), "{:?}", watch.longest);
+    assert!(watch.longest < Duration::from_secs(1), "{:?}", watch.longest);
     assert!(way.arrived("a") == bytes(100_000));
 }
 

@@ -70,7 +70,7 @@ impl Sshd {
         let began = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             let has_ended = server.child.try_wait().unwrap().is_some();
-            assert!(!has_ended && began.elapsed() < Duration::from_secs(10), "sshd does not start: {}", server.log());
+            assert!(!has_ended && began.elapsed() < Duration::from_secs(30), "sshd does not start: {}", server.log());
             thread::sleep(Duration::from_millis(20));
         }
         Some(server)

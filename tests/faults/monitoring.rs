@@ -20,7 +20,7 @@ const SERVER: &str = "127.0.0.1:9090";
 /// What comes with the sensor.
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/monitoring");
 /// Samples come every second; a minute of them is nothing.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A Prometheus in the world's namespace, ended when the test is.
 struct Prometheus<'w> {

@@ -16,7 +16,7 @@ def run(*command, **options):
     return done.stdout
 
 
-def until(what, condition, seconds=20):
+def until(what, condition, seconds=60):
     """Waits until something is, and returns it."""
     limit = time.time() + seconds
     while not (found := condition()):

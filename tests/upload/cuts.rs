@@ -9,10 +9,24 @@ use super::{
 use nix::sys::signal::Signal;
 use std::{fs, thread, time::Duration};
 
+/// As many servers at once, each with a share of the points: a session that was cut is tried again after seconds.
+const SHARES: usize = 4;
+
 /// A session of its own for each point: so many each way, evenly over all bytes of a session, but that half of those to the
 /// server are the denser the nearer its end is.
 fn everywhere(may: &str, transport: &str, points: usize) {
-    let Some((world, server)) = World::with_server(may) else { return };
+    let arrived: Vec<usize> = thread::scope(|scope| {
+        let start = |share| scope.spawn(move || cut_a_share(may, transport, points, share));
+        let shares: Vec<_> = (0..SHARES).map(start).collect();
+        shares.into_iter().filter_map(|share| share.join().unwrap()).collect()
+    });
+    println!("{} sessions cut, {arrived:?} files confirmed before", 2 * points);
+    assert!(arrived.is_empty() || arrived.iter().any(|count| *count > 0));
+}
+
+/// How many files arrived before their session was cut.
+fn cut_a_share(may: &str, transport: &str, points: usize, share: usize) -> Option<usize> {
+    let (world, server) = World::with_server(may)?;
     let proxy = Proxy::start(&world, server.port);
     world.send_to(proxy.port, &[("transport", transport)]);
     let samples = world.publish_some();
@@ -20,7 +34,7 @@ fn everywhere(may: &str, transport: &str, points: usize) {
     let whole = proxy.passed();
     let mut arrived = 0;
     for way in [0, 1] {
-        for point in 0..points {
+        for point in (share..points).step_by(SHARES) {
             // Most of what is sent is the last file's bytes; what is interesting is behind them.
             let after = match (way, point % 2) {
                 (0, 1) => whole[0] - 4 * (points - point) * (points - point),
@@ -35,12 +49,11 @@ fn everywhere(may: &str, transport: &str, points: usize) {
             assert!(run.code == 1 || after * 2 > whole[way], "{after} of {whole:?}\n{}", run.log);
         }
     }
-    println!("{} sessions of {whole:?} bytes cut, {arrived} files confirmed before", 2 * points);
-    assert!(arrived > 0);
     proxy.cut(None);
     again(&world, &samples);
     world.rest();
     world.all_arrive(&samples);
+    Some(arrived)
 }
 
 /// Publishes those that have arrived, which are removed at the server.
@@ -75,7 +88,7 @@ fn stalled((may, transport): (&str, &str), seconds: u64, why: &str, cut: impl Fn
     proxy.cut(Some(Cut { way, after, how: How::Stalled }));
     let run = world.once(&samples);
     assert!(run.code == 1 && run.log.contains(&format!("{why} for {seconds} s")), "{}", run.log);
-    assert!(run.took < Duration::from_secs(seconds + 10), "{:?}\n{}", run.took, run.log);
+    assert!(run.took < Duration::from_secs(seconds + 20), "{:?}\n{}", run.took, run.log);
     println!("given up after {:?}", run.took);
     proxy.cut(None);
     world.rest();
@@ -88,7 +101,7 @@ fn silent() {
     let Some(world) = World::new() else { return };
     let Some(_server) = forced(&world, "exec cat >/dev/null") else { return };
     let run = world.none_arrives(&world.publish_some(), "no greeting of an rsync within 15 s");
-    assert!(run.took < Duration::from_secs(25), "{:?}", run.took);
+    assert!(run.took < Duration::from_secs(35), "{:?}", run.took);
 }
 
 #[test]

@@ -38,7 +38,7 @@ const UPLOADER: (&str, u32) = ("sie-test-upload", 3_059_904);
 const LOGIN: (&str, u32) = ("sie-test-login", 3_059_905);
 
 /// After so long a run is stuck: more than any deadline of its own.
-const STUCK: Duration = Duration::from_secs(40);
+const STUCK: Duration = Duration::from_secs(120);
 
 /// Run in mount and network namespaces of its own: the users get their names, the resolver its servers, and /mnt is a home
 /// below directories that are root's alone.
@@ -350,7 +350,7 @@ fn give(path: &Path, id: u32, mode: u32) {
 /// Waits until `look` gives something.
 #[track_caller]
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let by = Instant::now() + Duration::from_secs(20);
+    let by = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(found) = look() {
             return found;

@@ -64,7 +64,7 @@ fn after_a_day_without_a_server_the_youngest_files_arrive_the_fresh_ones_first()
     let known = wait_for("the file to be taken on", SOON, || {
         (!site.world.path("spool/new/ch202").join(&late).exists()).then(|| uploader.uploaded().len())
     });
-    site.all_arrive(Duration::from_secs(60));
+    site.all_arrive(Duration::from_secs(180));
     wait_for("the last lines", SOON, || (uploader.uploaded().len() > left.len()).then_some(()));
     let mut order = uploader.uploaded();
     let at = order.iter().position(|name| *name == late).unwrap();

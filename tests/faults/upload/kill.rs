@@ -108,7 +108,7 @@ fn whatever_is_killed_each_file_is_at_the_server_whole_or_still_here() {
     // Its server was perhaps killed just now; a new one does not wait for the next try.
     killed(uploader);
     let uploader = site.upload(&[]);
-    site.all_arrive(Duration::from_secs(60));
+    site.all_arrive(Duration::from_secs(180));
     trial.check();
     assert_eq!(site.arrived(), trial.made);
     drop(uploader);

@@ -21,7 +21,7 @@ use std::{
 };
 
 /// What an upload of a few files may take where much else runs.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A sensor's host, and a server that knows its key.
 struct Site {
