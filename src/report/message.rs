@@ -9,6 +9,9 @@ const HEADER_LEN: usize = 12;
 const TYPE_NS: u16 = 2;
 const TYPE_SOA: u16 = 6;
 const TYPE_OPT: u16 = 41;
+/// Of so many NS and SOA records the owner is looked at: those of a zone have one owner, and each look takes a walk along
+/// compression pointers, of the sender's choice.
+const OWNERS_MAX: usize = 8;
 /// TC, in the header's flags.
 const TRUNCATED: u16 = 0x0200;
 
@@ -19,8 +22,8 @@ pub(crate) struct Facts {
     pub is_truncated: bool,
     /// The sender's UDP payload size.
     pub edns_size: Option<u16>,
-    /// The first owner of NS or SOA records, in answer or authority section, that is the question's name or above it;
-    /// wire form in lower case.
+    /// The owner of one of the first NS or SOA records, in answer or authority section, that is the question's name or
+    /// above it; wire form in lower case.
     pub zone: Option<Vec<u8>>,
 }
 
@@ -41,6 +44,7 @@ fn read(message: &[u8], qname: Option<&[u8]>, facts: &mut Facts) -> Option<()> {
         at = skip_name(message, at)? + 4;
     }
     let named = u32::from(answers?) + u32::from(authorities?);
+    let mut owners = 0;
     for index in 0..named + u32::from(additionals?) {
         let owner = at;
         let mut fixed = Cursor::new(message.get(skip_name(message, at)?..)?);
@@ -49,7 +53,8 @@ fn read(message: &[u8], qname: Option<&[u8]>, facts: &mut Facts) -> Option<()> {
         at = message.len() - fixed.remaining() + usize::from(len);
         match rrtype {
             TYPE_OPT => facts.edns_size = Some(class),
-            TYPE_NS | TYPE_SOA if index < named && facts.zone.is_none() => {
+            TYPE_NS | TYPE_SOA if index < named && facts.zone.is_none() && owners < OWNERS_MAX => {
+                owners += 1;
                 facts.zone = qname.and_then(|qname| zone_above(message, owner, qname));
             }
             _ => {}
@@ -104,6 +109,20 @@ mod tests {
     fn an_owner_that_is_not_above_the_question_is_no_zone() {
         let facts = facts(&response(b"\x04evil\x03org\0"), Some(QNAME));
         assert_eq!((facts.zone, facts.edns_size), (None, Some(1232)));
+    }
+
+    #[test]
+    fn owners_are_not_looked_at_without_an_end() {
+        let with_others = |others: usize| {
+            let mut bytes = response(b"\xc0\x10");
+            let zone = bytes.split_off(33);
+            bytes.extend(b"\x04evil\x03org\0\0\x02\0\x01\0\0\0\x3c\0\x02\xc0\x0c".repeat(others));
+            bytes[9] += others as u8;
+            facts(&[bytes, zone].concat(), Some(QNAME))
+        };
+        assert!(with_others(OWNERS_MAX - 1).zone.is_some());
+        let beyond = with_others(OWNERS_MAX);
+        assert_eq!((beyond.zone, beyond.edns_size), (None, Some(1232)));
     }
 
     #[test]
