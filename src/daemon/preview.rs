@@ -16,6 +16,7 @@ use crate::{
     capture::live::{self, Live},
     config::{Budget, Settings},
     stats::Ledger,
+    sys,
     time::{Clock, Timestamp},
     track::{Limits, Rules, Sink, Tracker, Transaction},
 };
@@ -93,6 +94,8 @@ impl Preview {
         let notices = rings.iter().filter_map(|ring| ring.warning().map(str::to_owned)).collect();
         let is_to_end = ends_on_signals().map_err(|error| failed(format!("cannot listen for signals: {error}")))?;
 
+        // A sensor that runs goes first.
+        sys::priority::yield_to_others();
         privileges::drop_to(&user).map_err(failed)?;
         privileges::limit_data(budget.data_limit()).map_err(failed)?;
         let devices: Vec<RawFd> = rings.iter().map(|ring| ring.as_fd().as_raw_fd()).collect();

@@ -127,7 +127,11 @@ fn sensor(settings: &Settings) -> Finding {
     };
     let kernel = &document["ledger"]["kernel"];
     let count = |name: &str| kernel[name].as_u64().unwrap_or_default();
-    let drops = format!("dropped {} of {} packets", count("dropped") + count("interface_dropped"), count("received"));
+    let drops = format!(
+        "dropped {} of {} packets",
+        count("dropped").saturating_add(count("interface_dropped")),
+        count("received")
+    );
     let state = document["state"].as_str().unwrap_or_default();
     if state == "healthy" {
         return Finding::ok(SUBJECT, format!("runs, {state}; {drops}"));

@@ -13,6 +13,7 @@ use crate::{
     config::{self, Interface, Settings},
     daemon::{SystemClock, privileges, sandbox, users},
     escape::Escaped,
+    sys,
     time::Clock,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -47,10 +48,12 @@ pub(super) fn run(args: &DoctorArgs) -> Result<(), Box<dyn Error>> {
         return Ok(say(&Finding::skip("traffic", "no interface could be listened to"))?);
     }
     let hosts: Vec<Host> = rings.iter().map(|ring| host(ring.interface(), &settings)).collect();
+    // A sensor that runs goes first.
+    sys::priority::yield_to_others();
     privileges::drop_to(&user)?;
     privileges::limit_data(MEMORY_MAX)?;
     let devices: Vec<RawFd> = rings.iter().map(|ring| ring.as_fd().as_raw_fd()).collect();
-    sandbox::enter(&sandbox::Role::Listen { devices: &devices })?;
+    sandbox::enter(&sandbox::Role::Capture { output: None, devices: &devices })?;
 
     let before: Vec<Option<u64>> = rings.iter().map(|ring| received(ring.interface())).collect();
     let links = hosts.iter().map(|host| Link { name: host.name.clone(), mtu: host.mtu, ..Link::default() }).collect();

@@ -16,8 +16,8 @@ const HOSTS: usize = 2048;
 /// VLANs and tunnels that are told apart.
 const VLANS_MAX: usize = 64;
 const TUNNELS_MAX: usize = 16;
-/// Ethernet's header.
-const ETHERNET: u32 = 14;
+/// Ethernet's header has 14 bytes, those of cooked captures more.
+const LINK_HEADER: u32 = 16;
 const TAG: u32 = 4;
 
 /// What one interface gave.
@@ -110,7 +110,7 @@ impl Traffic {
         }
         if let Some(link) = self.links.get_mut(interface) {
             link.frames += 1;
-            let limit = link.mtu.map(|mtu| mtu.saturating_add(ETHERNET + TAG * depth));
+            let limit = link.mtu.map(|mtu| mtu.saturating_add(LINK_HEADER + TAG * depth));
             if limit.is_some_and(|limit| frame.wire_len > limit) {
                 link.joined += 1;
                 link.longest = link.longest.max(frame.wire_len);

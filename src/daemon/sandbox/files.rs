@@ -58,7 +58,7 @@ fn restrict(role: &Role) -> Result<RulesetStatus, Box<dyn std::error::Error>> {
     let rules = Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))?
         .handle_access(match role {
-            Role::Capture { .. } | Role::Listen { .. } | Role::Views => AccessNet::from_all(NEWEST),
+            Role::Capture { .. } | Role::Views => AccessNet::from_all(NEWEST),
             // DNS says where to connect.
             Role::Upload { .. } => AccessNet::BindTcp.into(),
         })?
@@ -69,9 +69,6 @@ fn restrict(role: &Role) -> Result<RulesetStatus, Box<dyn std::error::Error>> {
         Role::Views => rules,
         Role::Capture { output, .. } => {
             let rules = output.iter().try_fold(rules, |rules, output| allow(rules, output, write))?;
-            INTERFACES.iter().try_fold(rules, |rules, path| allow_if_there(rules, Path::new(path)))?
-        }
-        Role::Listen { .. } => {
             INTERFACES.iter().try_fold(rules, |rules, path| allow_if_there(rules, Path::new(path)))?
         }
         Role::Upload { stages, keys, target } => {

@@ -50,11 +50,6 @@ pub enum Role<'p> {
         /// is not there, it is left out.
         target: Option<&'p Path>,
     },
-    /// Parses packets and keeps nothing of them: as [`Role::Capture`], without any file to write.
-    Listen {
-        /// The open capture devices.
-        devices: &'p [RawFd],
-    },
     /// Answers at sockets that were bound before. It opens no file and connects to nobody.
     Views,
 }

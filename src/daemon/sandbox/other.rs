@@ -9,7 +9,7 @@ use super::{Entered, Role, SandboxError};
 pub(super) fn confine(role: &Role) -> Result<Entered, SandboxError> {
     let mut entered = Entered::default();
     #[cfg(target_os = "freebsd")]
-    if let Role::Capture { devices, .. } | Role::Listen { devices } = role {
+    if let Role::Capture { devices, .. } = role {
         for device in *devices {
             let limited = crate::sys::freebsd::limit_to_capture(*device);
             limited.map_err(|error| SandboxError::new("limit a capture device", error))?;

@@ -228,7 +228,7 @@ fn allowed(role: &Role) -> Built<Calls> {
             calls.insert(libc::SYS_accept4, Vec::new());
             &[]
         }
-        Role::Capture { devices, .. } | Role::Listen { devices } => {
+        Role::Capture { devices, .. } => {
             calls.insert(libc::SYS_getsockopt, any(1, &[libc::SOL_SOCKET.into(), libc::SOL_PACKET.into()])?);
             calls.insert(libc::SYS_setsockopt, filtering()?);
             *devices
