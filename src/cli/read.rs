@@ -23,7 +23,7 @@ use crate::nmsg::{MSGTYPE_DNSQR, Payload, VENDOR_BASE};
 
 /// Behind `--help`.
 const AFTER_HELP: &str = "\
-Exit codes: 0 done; 1 some input was bad, or an interface was lost, the rest was read; 2 usage or failure; with --would-send
+Exit codes: 0 done; 1 some input was bad, or an interface was lost, the rest was read; 2 usage or failure; with --would-send \
 3 an account does not balance (a bug), 78 settings.
 
 Payloads that are not dnsqr pass only where no filter but --since and --until is given.";

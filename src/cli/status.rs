@@ -127,13 +127,28 @@ pub(super) fn ask(path: &Path, request: &str) -> io::Result<String> {
     stream.set_write_timeout(Some(PATIENCE))?;
     // Who is turned away may have been told so before it says anything.
     let asked = writeln!(stream, "{request}");
-    let mut answer = String::new();
-    let read = stream.take(ANSWER_MAX).read_to_string(&mut answer);
-    match (asked, read) {
-        (Err(error), _) if answer.is_empty() => Err(error),
-        (_, Err(error)) if answer.is_empty() => Err(error),
-        _ if answer.is_empty() => Err(ErrorKind::UnexpectedEof.into()),
-        _ => Ok(answer),
+    match (asked, read(stream)) {
+        (Err(error), Ok(answer)) if answer.is_empty() => Err(error),
+        (_, Ok(answer)) if answer.is_empty() => Err(ErrorKind::UnexpectedEof.into()),
+        (_, Ok(answer)) => String::from_utf8(answer).map_err(|error| io::Error::new(ErrorKind::InvalidData, error)),
+        (_, Err(error)) => Err(error),
+    }
+}
+
+/// All of an answer, within the time that there is for it.
+fn read(mut stream: UnixStream) -> io::Result<Vec<u8>> {
+    let clock = SystemClock::new();
+    let (mut answer, mut chunk) = (Vec::new(), [0; 1 << 16]);
+    loop {
+        match stream.read(&mut chunk) {
+            Ok(0) => return Ok(answer),
+            Ok(len) => answer.extend(chunk.iter().take(len)),
+            Err(error) if answer.is_empty() => return Err(error),
+            Err(_) => return Ok(answer),
+        }
+        if answer.len() as u64 > ANSWER_MAX || clock.monotonic() > PATIENCE {
+            return Err(ErrorKind::TimedOut.into());
+        }
     }
 }
 

@@ -53,7 +53,7 @@ const ONCE_SIZE: (u16, u16) = (100, 48);
 const AFTER_HELP: &str = "\
 Keys: p or space pauses, s sorts by another column, t shows totals or what is recent, ? helps, q or Esc quits.
 
-Zones and servers are of a sample of the transactions, up to 1000 a second, which the sensor takes only while somebody
+Zones and servers are of a sample of the transactions, up to 1000 a second, which the sensor takes only while somebody \
 watches; of a file they are of all. NO_COLOR in the environment leaves the colours out.
 
 Exit codes: 0 done; 2 no sensor is running, usage or failure; 3 cannot tell; 78 settings; with -r, 1 some input was bad.";
@@ -129,8 +129,10 @@ fn watch(args: &TopArgs, settings: &Settings) -> Result<ExitCode, Failure> {
     // It ends with the process.
     thread::spawn(move || {
         let clock = SystemClock::new();
-        for second in 1.. {
-            thread::sleep((SECOND * second).saturating_sub(clock.monotonic()));
+        let mut next = SECOND;
+        loop {
+            thread::sleep(next.saturating_sub(clock.monotonic()));
+            next = clock.monotonic().max(next) + SECOND;
             if is_paused.load(Ordering::Relaxed) {
                 continue;
             }

@@ -230,7 +230,7 @@ fn drops(document: &Value) -> Fact {
     let lately = document["rates"]["dropped"]["60"].as_f64().unwrap_or_default();
     let lately = if lately > 0.0 { format!(" ({lately:.1}/s in the last minute)") } else { String::new() };
     let text = format!("{ring} by the kernel{lately}, {driver} by the interface, {output} transactions not written");
-    Fact { is_bad: ring + output > 0, ..Fact::new("drops", text) }
+    Fact { is_bad: ring > 0 || output > 0, ..Fact::new("drops", text) }
 }
 
 fn tables(document: &Value) -> Fact {
@@ -251,10 +251,15 @@ fn spool(document: &Value, now: u64) -> Fact {
     let one = |stage: &str| {
         let of = &spool[stage];
         let files = number(&of["files"]);
-        let oldest = of["oldest"].as_u64().map(|oldest| format!(" since {}", Span(now.saturating_sub(oldest))));
+        let oldest = of["oldest"].as_u64().map(|oldest| format!(", oldest {}", Span(now.saturating_sub(oldest))));
         match files {
             0 => format!("{stage} empty"),
-            _ => format!("{stage} {files} files {}{}", Bytes(number(&of["bytes"])), oldest.unwrap_or_default()),
+            _ => format!(
+                "{stage} {files} {} {}{}",
+                if files == 1 { "file" } else { "files" },
+                Bytes(number(&of["bytes"])),
+                oldest.unwrap_or_default()
+            ),
         }
     };
     let free = spool["free"].as_u64().map_or("unknown".to_owned(), |free| Bytes(free).to_string());

@@ -1,4 +1,4 @@
-//! The terminal: taken for the view, and given back as it was, however the program ends.
+//! The terminal: taken for the view, and given back as it was when the program ends.
 
 use crate::{daemon::SystemClock, time::Clock};
 use ratatui::{
@@ -12,7 +12,7 @@ use ratatui::{
     },
 };
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
     flag, low_level,
 };
 use std::{
@@ -53,7 +53,7 @@ impl Screen {
     /// Takes it.
     pub(super) fn open() -> io::Result<Screen> {
         let signal = Arc::new(AtomicUsize::new(0));
-        for number in [SIGHUP, SIGINT, SIGTERM] {
+        for number in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
             flag::register_usize(number, signal.clone(), number.unsigned_abs() as usize)?;
         }
         // A panic ends a release without dropping anything.

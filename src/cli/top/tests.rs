@@ -71,7 +71,7 @@ fn a_frame_has_the_numbers_of_the_document() {
         "total       110000 packets, 55000 queries, 44000 responses, 44000 transactions",
         "drops       3 by the kernel, 0 by the interface, 0 transactions not written",
         "tables      12 of 131072 queries, 128.0 MB of 512.0 MB",
-        "spool       8.0 GB free, waiting empty, new 1 files 1.0 MB since 0 s, archive",
+        "spool       8.0 GB free, waiting empty, new 1 file 1.0 MB, oldest 0 s, archive",
         "upload      to collector.example, 5 files, 3.0 MB sent, last 10 s ago",
         "zones by transactions, 44 of 4000",
     ] {

@@ -76,7 +76,7 @@ impl Page {
     }
 
     /// One thread writes in a lane. For a moment there may be two, when a capture process takes over from another: what
-    /// they mix up is one of both, or not valid.
+    /// they mix up may be neither's, and some may be read twice. Nothing is believed of it but that it is a sample.
     fn write(&self, lane: usize, number: u64, words: &[u64; sample::WORDS]) {
         let (state, slot) = self.slot(lane, number);
         state.store(0, Ordering::Relaxed);

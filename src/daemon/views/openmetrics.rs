@@ -22,7 +22,11 @@ pub fn text(document: &Value) -> String {
     interfaces(&mut text, at("/interfaces"));
     memory(&mut text, document);
     let compression = at("/compression");
-    text.gauge("sie_compression_level", "Level last compressed by; 0: not compressed.", &compression["level"]);
+    text.gauge(
+        "sie_compression_level",
+        "Level last compressed by; 0: not compressed; adaptive: 2 quick, 3 dense.",
+        &compression["level"],
+    );
     text.counter("sie_compression_input_bytes", "Bytes of containers before compression.", &compression["in"]);
     text.counter("sie_compression_output_bytes", "Bytes of containers after compression.", &compression["out"]);
     text.gauge("sie_output_queue_containers", "Containers that wait to be written.", &compression["queued"]);
