@@ -22,8 +22,8 @@ const REASONS_MAX: usize = 1000;
 /// Names that are remembered: 10 MB, and four months of a sensor that nobody listens to. Of more, the oldest are
 /// forgotten, which are the first to be removed from a spool that is too large; [`Backlog::list`] finds them again.
 const NAMES_MAX: usize = 200_000;
-/// Directories that one listing tells of.
-const BELOW_MAX: usize = 100;
+/// Directories that one listing tells of: more than anybody makes by hand or one a day.
+const BELOW_MAX: usize = 10_000;
 /// Hosts whose names are kept once for all their files; a spool has one, after a renaming two.
 const HOSTS_MAX: usize = 8;
 
@@ -96,7 +96,7 @@ impl Backlog {
 
     /// Reads the directory: what is new comes, what is gone leaves, the rest keeps its tries. Names that are none of ours,
     /// and what is no file, are left alone. Nothing leaves when the directory cannot be read to its end. What else may hold
-    /// files is given back: directories in it, a hundred at most, but for hidden ones.
+    /// files is given back: directories in it, 10 000 at most, but for hidden ones.
     pub fn list(&mut self) -> io::Result<Vec<PathBuf>> {
         let entries = fs::read_dir(&self.directory)?;
         let mut below = Vec::new();

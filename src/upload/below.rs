@@ -9,16 +9,31 @@ use std::{
 
 /// Directories that are looked into below one another.
 const DEPTH_MAX: usize = 8;
-/// Entries that are looked at in one pass; the next one goes on, as files that were moved are there no more.
-const ENTRIES_MAX: usize = 10_000;
+/// Files that are moved in one pass.
+const MOVED_MAX: usize = 10_000;
+/// Failures of a pass that are told one by one.
+const FAILED_MAX: usize = 100;
 
 /// What came of it.
 #[derive(Debug, Default)]
 pub(super) struct Raised {
     /// Names of the files that were moved.
     pub(super) names: Vec<String>,
-    /// What could not be moved or read, and why.
+    /// What could not be moved or read, and why: the first of them.
     pub(super) failed: Vec<(PathBuf, io::Error)>,
+    /// All of them.
+    pub(super) left: usize,
+    /// There may be more to move: the next pass goes on.
+    pub(super) is_partial: bool,
+}
+
+impl Raised {
+    fn fail(&mut self, path: PathBuf, error: io::Error) {
+        self.left += 1;
+        if self.failed.len() < FAILED_MAX {
+            self.failed.push((path, error));
+        }
+    }
 }
 
 /// Moves published files out of the directories `below` one, and out of those in them, into it. Links are not followed,
@@ -26,28 +41,34 @@ pub(super) struct Raised {
 pub(super) fn raise(directory: &Path, below: Vec<PathBuf>) -> Raised {
     let mut raised = Raised::default();
     let mut open: Vec<(PathBuf, usize)> = below.into_iter().map(|path| (path, 1)).collect();
-    let mut left = ENTRIES_MAX;
     while let Some((path, depth)) = open.pop() {
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(error) => {
-                raised.failed.push((path, error));
+                raised.fail(path, error);
                 continue;
             }
         };
-        for entry in entries.map_while(Result::ok) {
-            if left == 0 {
-                return raised;
-            }
-            left -= 1;
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    raised.fail(path, error);
+                    break;
+                }
+            };
             let (kind, name) = (entry.file_type(), entry.file_name());
             let (Ok(kind), Some(name)) = (kind, name.to_str()) else { continue };
             if kind.is_dir() && depth < DEPTH_MAX && !name.starts_with('.') {
                 open.push((entry.path(), depth + 1));
             } else if kind.is_file() && names::is_plain(name) {
+                if raised.names.len() == MOVED_MAX {
+                    raised.is_partial = true;
+                    return raised;
+                }
                 match sort::rename(&entry.path(), &directory.join(name)) {
                     Ok(()) => raised.names.push(name.to_owned()),
-                    Err(error) => raised.failed.push((entry.path(), error)),
+                    Err(error) => raised.fail(entry.path(), error),
                 }
             }
         }
@@ -75,9 +96,10 @@ mod tests {
         put("elsewhere/d.nmsg");
         symlink(scratch.0.join("elsewhere"), scratch.0.join("old/link")).unwrap();
         symlink(scratch.0.join("elsewhere/d.nmsg"), scratch.0.join("old/e.nmsg")).unwrap();
-        let Raised { mut names, failed } = raise(&scratch.0, vec![scratch.0.join("old"), scratch.0.join("gone")]);
+        let Raised { mut names, failed, left, is_partial } =
+            raise(&scratch.0, vec![scratch.0.join("old"), scratch.0.join("gone")]);
         names.sort();
-        assert_eq!(names, ["a.nmsg", "b.nmsg"]);
+        assert_eq!((names, left, is_partial), (["a.nmsg", "b.nmsg"].map(String::from).to_vec(), 2, false));
         assert_eq!(fs::read_to_string(scratch.0.join("b.nmsg")).unwrap(), "old/older/b.nmsg");
         assert_eq!(fs::read_to_string(scratch.0.join("taken.nmsg")).unwrap(), "taken.nmsg");
         let mut failed: Vec<_> = failed.iter().map(|(path, error)| (path.clone(), error.kind())).collect();
@@ -96,8 +118,12 @@ mod tests {
         assert_eq!(raise(&scratch.0, vec![scratch.0.join("d")]).names, ["less.nmsg"]);
         let many = scratch.0.join("many");
         fs::create_dir(&many).unwrap();
-        (0..=ENTRIES_MAX).for_each(|number| fs::write(many.join(format!("{number}.nmsg")), "").unwrap());
-        assert_eq!(raise(&scratch.0, vec![many.clone()]).names.len(), ENTRIES_MAX);
-        assert_eq!(raise(&scratch.0, vec![many]).names.len(), 1);
+        // What is none of ours takes nobody's place.
+        (0..=MOVED_MAX).for_each(|number| fs::write(many.join(format!("{number}.nmsg")), "").unwrap());
+        (0..FAILED_MAX).for_each(|number| fs::write(many.join(format!("{number}.txt")), "").unwrap());
+        let first = raise(&scratch.0, vec![many.clone()]);
+        assert_eq!((first.names.len(), first.is_partial), (MOVED_MAX, true));
+        let second = raise(&scratch.0, vec![many]);
+        assert_eq!((second.names.len(), second.is_partial), (1, false));
     }
 }

@@ -141,6 +141,10 @@ fn prepare(directory: &Path, owner: &User) -> Result<File, KeyError> {
     match DirBuilder::new().mode(0o700).create(directory) {
         Ok(()) => {
             let made = open(directory).map_err(failed)?;
+            // Who may write above it can have put another one in its place.
+            if made.metadata().map_err(failed)?.uid() != nix::unistd::geteuid().as_raw() {
+                return Err(KeyError::Foreign { directory: directory.to_owned(), user: owner.name.clone() });
+            }
             hand_over(&made, owner).map_err(failed)?;
             Ok(made)
         }

@@ -53,7 +53,11 @@ pub struct Worker<'d, C, T> {
     next_list: Duration,
     /// Why nothing is uploaded, which was said: it is not said at every try.
     trouble: Option<String>,
-    /// What was said once, of key, known hosts, and files that cannot be taken up; at most [`REMARKS_MAX`].
+    /// What was last said of files below that cannot be taken up, how many they are, and whether more may be there.
+    below: Option<String>,
+    left_below: usize,
+    is_partial: bool,
+    /// What was said once, of key and known hosts; at most [`REMARKS_MAX`].
     remarked: Vec<String>,
     /// What it tells others.
     state: State,
@@ -82,6 +86,9 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
             alarm: Alarm::default(),
             next_list: Duration::ZERO,
             trouble: None,
+            below: None,
+            left_below: 0,
+            is_partial: false,
             remarked: Vec::new(),
             state: State { process: std::process::id(), ..State::default() },
             writer,
@@ -101,7 +108,7 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
             (self.turn)();
             if mail.leave || self.is_over() {
                 self.writer.remove();
-                return self.is_listed.then(|| self.backlog.len());
+                return self.is_listed.then(|| self.backlog.len() + self.left_below);
             }
             self.read(mail);
             self.list();
@@ -115,7 +122,7 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
     }
 
     fn is_over(&self) -> bool {
-        self.way.is_broken() || (self.done == Done::Once && self.is_stuck)
+        self.way.is_broken() || (self.done == Done::Once && self.is_stuck && !self.is_partial)
     }
 
     fn read(&mut self, mail: Mail) {
@@ -138,7 +145,6 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         let listed = self.backlog.list();
         self.is_listed = listed.is_ok();
         match listed {
-            Ok(below) if below.is_empty() => {}
             Ok(below) => self.raise(below),
             Err(error) => {
                 let text = format!("cannot list {}: {error}", escaped(&self.plan.waiting));
@@ -154,9 +160,23 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         if let (count @ 1.., waiting) = (raised.names.len(), escaped(&self.plan.waiting)) {
             self.desk.say(LogLevel::Info, format!("{count} files in directories below {waiting} were moved into it"));
         }
-        for (path, error) in raised.failed.iter().take(REMARKS_MAX) {
-            self.remark_once(format!("cannot take up {}: {error}", escaped(path)));
+        self.is_partial = raised.is_partial;
+        if raised.is_partial {
+            self.next_list = self.clock.monotonic();
         }
+        self.left_below = raised.left;
+        let waiting = escaped(&self.plan.waiting);
+        let failure = raised.failed.first().map(|(path, error)| {
+            format!(
+                "{} files or directories below {waiting} cannot be taken up, as {}: {error}",
+                raised.left,
+                escaped(path)
+            )
+        });
+        if let Some(line) = failure.as_ref().filter(|line| self.below.as_ref() != Some(line)) {
+            self.desk.say(LogLevel::Warning, line.clone());
+        }
+        self.below = failure;
     }
 
     /// One batch, if there is one and somebody to send it to; how long to sleep then.
