@@ -217,7 +217,7 @@ struct Measured {
 }
 
 impl Zlib {
-    /// A compressor for one file.
+    /// A compressor for the containers of a file, or of one after the other.
     pub fn new(level: Level) -> Zlib {
         let compressor = match level {
             Level::Own(effort) => Compress::Own(Box::default(), effort),

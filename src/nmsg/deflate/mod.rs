@@ -24,7 +24,7 @@ pub enum Effort {
     Dense,
 }
 
-/// A compressor: its memory, about 500 kB.
+/// A compressor: its memory, about 400 kB.
 #[derive(Default)]
 pub struct Deflate {
     tables: Tables,
