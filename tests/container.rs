@@ -91,6 +91,15 @@ impl Container {
     }
 }
 
+/// The signal of `--kill-child` is lost when the first process gives up rights, so its end does not come by itself.
+impl Drop for Container {
+    fn drop(&mut self) {
+        if self.first != self.outer.pid() && self.outer.ended(Duration::ZERO).is_none() {
+            let _ = kill(self.first, Signal::SIGKILL);
+        }
+    }
+}
+
 /// The children of a process, seen from outside.
 fn children(pid: Pid) -> Vec<Pid> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
