@@ -1,5 +1,5 @@
-//! Giving up what a process does not need. All of it is for a process that has one thread: capabilities belong to
-//! threads, and a thread that kept them would be the way back.
+//! Giving up what a process does not need. What is given up for good is for a process that has one thread: capabilities belong
+//! to threads, and a thread that kept them would be the way back.
 
 use crate::daemon::users::User;
 use nix::{
@@ -104,13 +104,15 @@ pub fn limit_data(bytes: u64) -> Result<(), PrivilegeError> {
 /// Does something as another user, so that a link which that user planted leads nowhere it could not go itself; then is
 /// root again. As the same user, or not as root, it is simply done.
 ///
+/// The C library changes the ids of all threads at once (nptl(7); elsewhere they are the process's). There may be one that
+/// still asks for the host's name, which a name server that does not answer makes last, and which can do it as any user.
+///
 /// Not being able to return ends the process: a supervisor that is neither root nor the user cannot do its work.
 pub fn as_user<T>(user: &User, work: impl FnOnce() -> T) -> Result<T, PrivilegeError> {
     let was = unistd::geteuid();
     if !was.is_root() || was == user.uid {
         return Ok(work());
     }
-    alone()?;
     let groups = unistd::getgroups().map_err(failed("ask for the groups"))?;
     let group = unistd::getegid();
     let back = Back { groups, group };
@@ -148,7 +150,7 @@ fn alone() -> Result<(), PrivilegeError> {
     match threads() {
         None | Some(1) => Ok(()),
         Some(threads) => {
-            Err(PrivilegeError { what: "change privileges", why: format!("the process has {threads} threads") })
+            Err(PrivilegeError { what: "give up privileges", why: format!("the process has {threads} threads") })
         }
     }
 }

@@ -60,9 +60,13 @@ fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>)
     }
 }
 
-/// Run in mount and network namespaces of its own: the users get their names, and where a test listens, /dev/log is there.
+/// Run in mount and network namespaces of its own: the users get their names, the files that a test makes are those of /etc,
+/// and where it listens, /dev/log is there.
 const PREPARE: &str = r#"
     mount --bind "$0/passwd" /etc/passwd && mount --bind "$0/group" /etc/group || exit 99
+    for file in hosts nsswitch.conf resolv.conf; do
+        [ ! -e "$0/$file" ] || [ ! -e "/etc/$file" ] || mount --bind "$0/$file" "/etc/$file" || exit 99
+    done
     if [ -S "$0/log" ]; then
         mount -t tmpfs sie-test /dev && mknod -m 666 /dev/null c 1 3 && ln -s "$0/log" /dev/log || exit 99
     fi

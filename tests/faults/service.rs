@@ -8,7 +8,9 @@ use nix::{
 };
 use std::{
     fs,
+    net::UdpSocket,
     os::unix::net::UnixDatagram,
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -265,4 +267,36 @@ fn children_of_a_killed_supervisor_write_what_they_have_and_leave() {
     let mut next = world.start();
     next.leaves(Signal::SIGTERM);
     assert_eq!(world.waiting(), 1000);
+}
+
+#[test]
+fn a_name_server_that_does_not_answer_makes_the_host_name_short_and_pauses_nothing() {
+    let Some(world) = World::new() else { return };
+    world.configure(&[("host_name", "")]);
+    world.namespace.link(&["set", "lo", "up"]);
+    let silent = world.namespace.inside(|| UdpSocket::bind("127.0.0.1:53").unwrap());
+    for (file, text) in [
+        ("hosts", "127.0.0.1 localhost\n"),
+        ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
+        ("resolv.conf", "nameserver 127.0.0.1\noptions timeout:30\n"),
+    ] {
+        fs::write(world.path(file), text).unwrap();
+    }
+    let run = world.run(&[]);
+    let mut command = Command::new("unshare");
+    command.args(["--uts", "sh", "-c", r#"hostname short && exec "$0" "$@""#]).arg(run.get_program());
+    command.args(run.get_args()).stdin(Stdio::null());
+    let mut sensor = Sensor::start(command);
+    sensor.says("ready: captures from a0");
+    // The question is still open.
+    let tasks = fs::read_dir(format!("/proc/{}/task", sensor.pid())).unwrap();
+    assert_eq!(tasks.count(), 2);
+    assert!(!sensor.lines().iter().any(|line| line.contains("paused")), "{:?}", sensor.lines());
+    let load = world.send(1000);
+    let file = wait_for("a file", SOON, || world.files("waiting").pop_first());
+    assert!(file.file_name().unwrap().to_str().unwrap().starts_with("short."), "{file:?}");
+    drop(load);
+    sensor.leaves(Signal::SIGTERM);
+    silent.set_nonblocking(true).unwrap();
+    assert!(silent.recv(&mut [0; 512]).is_ok());
 }

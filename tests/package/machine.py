@@ -80,7 +80,9 @@ class Machine:
         threading.Thread(target=self.listen, daemon=True).start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, failed, *_):
+        if failed:
+            print("".join(f"syslog: {line}\n" for line in self.lines), end="", flush=True)
         # Whatever still runs in it, however it was started.
         for process in pathlib.Path("/proc").glob("[0-9]*"):
             try:
