@@ -37,6 +37,9 @@ const FRAMES: usize = 4096;
 const LATE: Duration = Duration::from_millis(200);
 /// How long frames before the cut may still come in when it leaves.
 const LAST: Duration = Duration::from_millis(300);
+/// How much longer it reads what waits in the rings when it leaves: a host that is too busy may not have let it read for a
+/// while. The supervisor kills what has not left after 15 s.
+const DRAIN: Duration = Duration::from_secs(10);
 /// Frames of a ring are in the order of their times, but for those that several processors received at once.
 const DISORDER: Duration = Duration::from_millis(10);
 /// How far ahead a process puts the time from which on it has the packets: the one before it must know it by then, or both
@@ -151,7 +154,7 @@ impl<C: Clock, O: Outlet> Follower<C, O> {
                 std::thread::sleep(PAUSE); // without poll the loop goes on all the same
             }
             let cut = self.control.cut();
-            let is_past_cut = self.turn(cut);
+            let (is_past_cut, is_empty) = self.turn(cut);
             let monotonic = self.timeline.monotonic();
             self.sampler.look(monotonic);
             if monotonic >= next_statistics {
@@ -166,7 +169,7 @@ impl<C: Clock, O: Outlet> Follower<C, O> {
             if cut.as_nanos() < u64::MAX {
                 let until_cut = cut.since(self.timeline.now()).min(AHEAD); // the clock may be set
                 let by = *leave_by.get_or_insert(monotonic + until_cut + LAST);
-                if is_past_cut || monotonic > by {
+                if is_empty && (is_past_cut || monotonic > by) || monotonic > by + DRAIN {
                     break;
                 }
             }
@@ -174,8 +177,9 @@ impl<C: Clock, O: Outlet> Follower<C, O> {
         self.leave();
     }
 
-    /// Reads what there is, lets leave what has waited too long. Whether packets beyond the cut have come.
-    fn turn(&mut self, cut: Timestamp) -> bool {
+    /// Reads what there is, lets leave what has waited too long. Whether packets beyond the cut have come, and whether the
+    /// rings are empty.
+    fn turn(&mut self, cut: Timestamp) -> (bool, bool) {
         let Follower { live, tracker, outlet, sampler, timeline, since, .. } = self;
         let mut sink = Sampled { sink: outlet, sampler };
         if let Some(by) = timeline.look() {
@@ -191,8 +195,8 @@ impl<C: Clock, O: Outlet> Follower<C, O> {
                 tracker.packet(&Frame { time, ..*frame }, &mut sink);
             }
         });
-        if read.frames < FRAMES {
-            // The rings are empty: nothing older than this can come any more. Packets of hosts that are not watched would
+        if read.is_empty {
+            // Nothing older than this can come any more. Packets of hosts that are not watched would
             // move no query's time.
             tracker.expire(now.before(LATE).min(cut), &mut sink);
         }
@@ -200,7 +204,7 @@ impl<C: Clock, O: Outlet> Follower<C, O> {
             let name = self.interfaces.get(*index).cloned().unwrap_or_default();
             self.report(Report::InterfaceLost(name, error.to_string()));
         }
-        is_past_cut && read.frames < FRAMES
+        (is_past_cut, read.is_empty)
     }
 
     fn publish(&mut self) {
@@ -361,6 +365,47 @@ mod tests {
         follower.turn(Timestamp::from_nanos(u64::MAX));
         assert_eq!(follower.since, since.before(hour));
         follower.outlet.finish(Ledger::default());
+        output.finish();
+    }
+
+    /// Clocks of a host so busy that 100 ms go by between two looks.
+    struct Busy(SystemClock, Cell<Duration>);
+
+    impl Clock for &Busy {
+        fn wall(&self) -> Timestamp {
+            self.0.wall()
+        }
+
+        fn monotonic(&self) -> Duration {
+            self.1.set(self.1.get() + Duration::from_millis(100));
+            self.1.get()
+        }
+    }
+
+    #[test]
+    fn what_waits_in_the_ring_is_followed_before_it_leaves() {
+        if !Uid::effective().is_root() {
+            return eprintln!("skipped: needs root");
+        }
+        const PACKETS: usize = 10 * FRAMES;
+        let clock = Busy(SystemClock::new(), Cell::default());
+        let (mut follower, output) = follower(&clock, Timestamp::default(), &["DNSQR_RES_ADDRS=192.0.2.53"; 3]);
+        let lo = Interface { name: "lo".into(), promiscuous: false };
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = receiver.local_addr().unwrap().port();
+        let settings = config::load(None, &[format!("DNSQR_PORTS={port}")]).unwrap().0;
+        let options = Options { buffer_bytes: 32 << 20, filter: Filter::new(&settings) };
+        follower.live = Live::new(vec![Ring::open(&lo, &options).unwrap()], 0);
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..PACKETS {
+            sender.send_to(&[0], ("127.0.0.1", port)).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        follower.control.leave(clock.0.wall(), false);
+        let slot = follower.slot.clone();
+        follower.run();
+        let ledger = Ledger::from_words(slot.record().first_chunk().unwrap());
+        assert!(ledger.packets.unwatched >= PACKETS as u64, "{ledger:?}");
         output.finish();
     }
 

@@ -71,6 +71,8 @@ const LAST: Duration = BLOCK_TIMEOUT.saturating_mul(2);
 pub struct Turn {
     /// Frames given.
     pub frames: usize,
+    /// All sources gave everything they had: nothing older waits in any of them.
+    pub is_empty: bool,
     /// Sources that cannot be read any more, told once, a little after they failed: their place in the list, and why.
     /// The others go on.
     pub failed: Vec<(usize, ReadError)>,
@@ -110,7 +112,7 @@ impl<S: Source> Live<S> {
         mut each: impl FnMut(&Frame),
         mut drop_source: impl FnMut(&mut stats::Link, S),
     ) -> Turn {
-        let mut turn = Turn { frames: 0, failed: Vec::new() };
+        let mut turn = Turn { frames: 0, is_empty: true, failed: Vec::new() };
         let Live { sources, holdback, links } = self;
         for (index, (place, link)) in sources.iter_mut().zip(links).enumerate() {
             let Some(source) = &mut place.source else { continue };
@@ -126,8 +128,10 @@ impl<S: Source> Live<S> {
             link.packets += frames;
             link.bytes += bytes;
             turn.frames += left;
+            let is_empty = !matches!(read, Ok(frames) if frames == max);
+            turn.is_empty &= is_empty;
             if let Some(holdback) = holdback {
-                holdback.read(index, !matches!(read, Ok(frames) if frames == max), now);
+                holdback.read(index, is_empty, now);
             }
             if let Err(error) = read {
                 place.failed.get_or_insert((now, error));
