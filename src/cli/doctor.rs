@@ -64,7 +64,7 @@ pub struct DoctorArgs {
 pub fn run(args: &DoctorArgs) -> ExitCode {
     let done = match args.part {
         Some(Part::Listen) => listen::run(args).map(|()| 0),
-        Some(Part::Way) => way::run(args).map(|()| 0),
+        Some(Part::Way) => way::run().map(|()| 0),
         None => examine(args).map_err(Box::<dyn Error>::from),
     };
     match done {
@@ -120,7 +120,7 @@ fn unreadable<W: Write>(problems: &config::Problems, sheet: &mut Sheet<W>) -> io
 
 /// Listening takes its time: the rest is done meanwhile.
 fn body<W: Write>(args: &DoctorArgs, settings: &Settings, sheet: &mut Sheet<W>) -> io::Result<()> {
-    let listening = Part::Listen.start(args);
+    let listening = Part::Listen.start(args, settings);
     if io::stderr().is_terminal() {
         let names: Vec<&str> = settings.interfaces.iter().map(|interface| interface.name.as_str()).collect();
         let _ = writeln!(
@@ -134,7 +134,7 @@ fn body<W: Write>(args: &DoctorArgs, settings: &Settings, sheet: &mut Sheet<W>) 
     match (settings.upload, args.offline) {
         (false, _) => sheet.add(Finding::skip("server", "upload=\"no\""))?,
         (true, true) => sheet.add(Finding::skip("server", "--offline: nothing was sent"))?,
-        (true, false) => tell(Part::Way.start(args), sheet)?,
+        (true, false) => tell(Part::Way.start(args, settings), sheet)?,
     }
     tell(listening, sheet)
 }

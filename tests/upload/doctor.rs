@@ -349,6 +349,18 @@ fn frames_that_were_joined_are_warned_about_with_the_command_that_splits_them() 
 }
 
 #[test]
+fn a_configuration_from_a_pipe_is_for_all_its_processes() {
+    let Some(world) = World::with_interface() else { return };
+    let _load = Load::start(&world.namespace, exchange(), RATE);
+    let mut command = world.inside(&["doctor", "-c", "/dev/stdin", "--seconds", "1", "--json"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&fs::read(world.path("config")).unwrap()).unwrap();
+    let sheet = Sheet::of(&child.wait_with_output().unwrap());
+    sheet.fails(&[]);
+    sheet.has("ok", "addresses", RESOLVER, "");
+}
+
+#[test]
 fn an_interface_that_is_missing_or_down_is_a_failure_and_nothing_else_is_hidden() {
     let Some(world) = World::with_interface() else { return };
     world.watch(&[("interface", "sienone0")]);

@@ -3,14 +3,14 @@
 use super::{
     DoctorArgs,
     finding::Finding,
-    part::say,
+    part::{self, say},
     traffic::{Link, Traffic},
     tunnels,
     verdict::{self, Host},
 };
 use crate::{
     capture::live::{Filter, OpenFault, Options, Ring},
-    config::{self, Interface, Settings},
+    config::{Interface, Settings},
     daemon::{SystemClock, privileges, sandbox, users},
     escape::Escaped,
     sys,
@@ -38,7 +38,7 @@ const SUBJECT: &str = "listening";
 
 /// The process.
 pub(super) fn run(args: &DoctorArgs) -> Result<(), Box<dyn Error>> {
-    let (settings, _) = config::load_for_run(&args.config, &args.set)?;
+    let settings = part::settings()?;
     let user = match users::of_capture(&settings) {
         Ok(user) => user,
         Err(error) => return Ok(say(&Finding::skip(SUBJECT, error.parts().0))?),

@@ -1,9 +1,13 @@
 //! The processes that do what root should not: they read packets, and what a server says.
 
 use super::{DoctorArgs, finding::Finding};
-use crate::daemon::child::{ending, program};
+use crate::{
+    config::Settings,
+    daemon::child::{ending, program},
+};
 use clap::ValueEnum;
 use std::{
+    error::Error,
     io::{self, BufRead, BufReader, Read, Take, Write},
     process::{Child, ChildStdout, Command, Stdio},
 };
@@ -35,17 +39,19 @@ impl Part {
         }
     }
 
-    /// Starts it, with the same settings.
-    pub(super) fn start(self, args: &DoctorArgs) -> Result<Running, Finding> {
+    /// Starts it, with these settings on its standard input: a file may not be there to be read again.
+    pub(super) fn start(self, args: &DoctorArgs, settings: &Settings) -> Result<Running, Finding> {
         let failed = |error: io::Error| Finding::fail(self.name(), format!("cannot start a process: {error}"), "");
         let mut command = Command::new(program().map_err(failed)?);
         let part = self.to_possible_value();
         let part = part.as_ref().map_or("", |value| value.get_name());
-        command.args(["doctor", "--part", part, "--seconds", &args.seconds.to_string(), "--config"]).arg(&args.config);
-        command.args(args.set.iter().flat_map(|set| ["--set", set]));
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
-        let output = child.stdout.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
-        Ok(Running { part: self, child, output: BufReader::new(output.take(SAID_MAX)) })
+        command.args(["doctor", "--part", part, "--seconds", &args.seconds.to_string()]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+        let broken = || failed(io::ErrorKind::BrokenPipe.into());
+        let (input, output) = (child.stdin.take().ok_or_else(broken)?, child.stdout.take().ok_or_else(broken)?);
+        let running = Running { part: self, child, output: BufReader::new(output.take(SAID_MAX)) };
+        { input }.write_all(settings.to_text().as_bytes()).map_err(failed)?;
+        Ok(running)
     }
 }
 
@@ -78,6 +84,13 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// In a part: the settings of who started it.
+pub(super) fn settings() -> Result<Settings, Box<dyn Error>> {
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text)?;
+    Ok(Settings::from_text(&text)?)
 }
 
 /// From a part to who started it.

@@ -41,7 +41,7 @@ pub(super) fn of(traffic: &Traffic, hosts: &[Host], settings: &Settings, seconds
     let mut findings: Vec<Finding> =
         traffic.links.iter().zip(hosts).map(|(link, host)| packets(link, host, traffic, seconds)).collect();
     findings.push(directions(traffic, settings));
-    findings.push(addresses(traffic, settings));
+    findings.extend(addresses(traffic, settings, seconds));
     findings.extend(recursion(traffic));
     findings.push(vlans(traffic));
     findings.extend(tunnels(traffic));
@@ -107,38 +107,51 @@ fn directions(traffic: &Traffic, settings: &Settings) -> Finding {
 }
 
 /// Which of the settings' hosts are seen; if none is, which others ask servers, or are asked.
-fn addresses(traffic: &Traffic, settings: &Settings) -> Finding {
+fn addresses(traffic: &Traffic, settings: &Settings, seconds: u32) -> Vec<Finding> {
     const SUBJECT: &str = "addresses";
     let (setting, listed, hosts) = match settings.resolver_addresses.is_empty() {
         false => ("DNSQR_RES_ADDRS", &settings.resolver_addresses, &traffic.askers),
         true => ("DNSQR_AUTH_ADDRS", &settings.authority_addresses, &traffic.servers),
     };
-    let of_listed = listed.prefixes().iter().take(NAMED_MAX).map(|prefix| of_prefix(prefix, hosts));
-    let of_listed = of_listed.collect::<Vec<_>>().join(", ");
+    let of_listed = listed.prefixes().iter().map(|prefix| (prefix, of_prefix(prefix, hosts)));
+    let (seen, unseen): (Vec<_>, Vec<_>) = of_listed.partition(|(_, sum)| *sum != Seen::default());
     let candidates = candidates(hosts, listed);
     let names = |show: &dyn Fn(&(IpAddr, &Seen)) -> String| candidates.iter().map(show).collect::<Vec<_>>().join(", ");
-    let counted = names(&|(address, seen)| counted(&address.to_string(), seen));
+    let others = names(&|(address, seen)| counted(&address.to_string(), seen));
     if traffic.watched.sum() > 0 || traffic.left_out > 0 {
-        let others = if candidates.is_empty() { String::new() } else { format!("; not in the settings: {counted}") };
-        return Finding::ok(SUBJECT, format!("{of_listed}{others}"));
+        let shown = seen.iter().take(NAMED_MAX).map(|(prefix, sum)| counted(&name(prefix), sum));
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        let shown = if shown.is_empty() { "nothing over UDP".to_owned() } else { shown };
+        let others = if candidates.is_empty() { String::new() } else { format!("; not in the settings: {others}") };
+        let mut findings = vec![Finding::ok(SUBJECT, format!("{shown}{others}"))];
+        // After a flood of forged hosts nobody knows.
+        if !unseen.is_empty() && hosts.forgotten() == (0, 0) {
+            let names: Vec<String> = unseen.iter().take(NAMED_MAX).map(|(prefix, _)| name(prefix)).collect();
+            findings.push(Finding::warn(
+                SUBJECT,
+                format!("nothing over UDP in {seconds} s of {}, in {setting}", names.join(", ")),
+                "where they are in use, mirror their ports too; where they are not, take them out of the list",
+            ));
+        }
+        return findings;
     }
     let all = traffic.all.sum();
     if all == 0 {
-        return Finding::skip(SUBJECT, "no DNS was seen");
+        return vec![Finding::skip(SUBJECT, "no DNS was seen")];
     }
     let none = format!("none of {setting}=\"{listed}\" in {all} packets");
-    match candidates.is_empty() {
+    vec![match candidates.is_empty() {
         false => {
             let list = names(&|(address, _)| address.to_string());
             let who = if setting == "DNSQR_RES_ADDRS" { "resolvers" } else { "servers" };
-            Finding::fail(SUBJECT, format!("{none}; seen like {who}: {counted}"), format!("{setting}=\"{list}\""))
+            Finding::fail(SUBJECT, format!("{none}; seen like {who}: {others}"), format!("{setting}=\"{list}\""))
         }
         true => Finding::fail(
             SUBJECT,
             format!("{none}; all of them ask for recursion, as clients do"),
             "mirror the port where the resolver asks servers",
         ),
-    }
+    }]
 }
 
 /// Those who are not in the list, and could be: what is between resolvers and servers, they ask or answer.
@@ -154,16 +167,19 @@ fn candidates<'t>(hosts: &'t Top<IpAddr, Seen>, listed: &AddressSet) -> Vec<(IpA
     others
 }
 
-fn of_prefix(prefix: &IpNet, hosts: &Top<IpAddr, Seen>) -> String {
+fn of_prefix(prefix: &IpNet, hosts: &Top<IpAddr, Seen>) -> Seen {
     let mut sum = Seen::default();
     for (_, entry) in hosts.sorted().into_iter().filter(|(address, _)| prefix.contains(*address)) {
         sum.queries += entry.value.queries;
         sum.responses += entry.value.responses;
         sum.recursive += entry.value.recursive;
     }
+    sum
+}
+
+fn name(prefix: &IpNet) -> String {
     let is_host = prefix.prefix_len() == prefix.max_prefix_len();
-    let name = if is_host { prefix.addr().to_string() } else { prefix.to_string() };
-    counted(&name, &sum)
+    if is_host { prefix.addr().to_string() } else { prefix.to_string() }
 }
 
 fn counted(name: &str, seen: &Seen) -> String {
@@ -171,8 +187,7 @@ fn counted(name: &str, seen: &Seen) -> String {
     let counts = [(queries, "queries"), (responses, "responses"), (recursive, "with recursion")];
     let shown: Vec<String> =
         counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-    let shown = if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") };
-    format!("{name} ({shown})")
+    format!("{name} ({})", shown.join(", "))
 }
 
 /// What DNSQR_CAPTURE_RD leaves out.
@@ -340,6 +355,23 @@ mod tests {
         let findings = judged(&traffic, &settings);
         let addresses = find(&findings, "addresses");
         assert!(addresses.cure.starts_with("DNSQR_RES_ADDRS=\"192.0.2.53"), "{addresses}");
+    }
+
+    #[test]
+    fn a_listed_host_that_is_not_seen_beside_one_that_is_is_warned_about() {
+        let settings = settings(&["DNSQR_RES_ADDRS=192.0.2.53, 192.0.2.54, 203.0.113.0/24"]);
+        let mut traffic = Traffic::new(&settings, vec![link("a")]);
+        traffic.frame(0, &frame(&message(0xc000_0235, false)));
+        let findings = judged(&traffic, &settings);
+        let found: Vec<_> = findings.iter().filter(|finding| finding.subject == "addresses").collect();
+        let outcomes: Vec<_> = found.iter().map(|finding| (finding.outcome, finding.found.as_str())).collect();
+        assert_eq!(
+            outcomes,
+            [
+                (Outcome::Ok, "192.0.2.53 (1 queries)"),
+                (Outcome::Warn, "nothing over UDP in 10 s of 192.0.2.54, 203.0.113.0/24, in DNSQR_RES_ADDRS")
+            ]
+        );
     }
 
     #[test]

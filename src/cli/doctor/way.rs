@@ -1,13 +1,12 @@
 //! The way to the server, in a process of its own: as the user that uploads, and confined like it.
 
 use super::{
-    DoctorArgs,
     finding::{Finding, Outcome},
-    part::say,
+    part::{self, say},
 };
 use crate::{
     cli::upload::{become_uploader, walk},
-    config::{self, Settings},
+    config::Settings,
     daemon,
     upload::{Said, WAY},
 };
@@ -15,8 +14,8 @@ use nix::unistd::{AccessFlags, access, geteuid};
 use std::{error::Error, io};
 
 /// The process.
-pub(super) fn run(args: &DoctorArgs) -> Result<(), Box<dyn Error>> {
-    let (settings, _) = config::load_for_run(&args.config, &args.set)?;
+pub(super) fn run() -> Result<(), Box<dyn Error>> {
+    let settings = part::settings()?;
     daemon::keep_descriptors();
     let was_root = geteuid().is_root();
     let stages = match become_uploader(&settings, true) {
