@@ -14,6 +14,7 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::net::UnixListener,
     },
+    rc::Rc,
     time::Duration,
 };
 
@@ -50,7 +51,8 @@ struct Client {
     stream: File,
     kind: Kind,
     request: Vec<u8>,
-    answer: Vec<u8>,
+    /// Empty as long as it has not asked.
+    answer: Rc<[u8]>,
     taken: usize,
     /// When it is dropped, once it is known when it came.
     until: Option<Duration>,
@@ -102,7 +104,7 @@ fn let_in(
             Err(error) => return Err(error),
         };
         let mut client =
-            Client { stream, kind, request: Vec::new(), answer: Vec::new(), taken: 0, until: Some(now + PATIENCE) };
+            Client { stream, kind, request: Vec::new(), answer: Rc::default(), taken: 0, until: Some(now + PATIENCE) };
         if count >= CLIENTS_MAX {
             client.turn_away();
         } else if client.go_on(answers) {
@@ -186,19 +188,20 @@ impl Client {
     }
 
     /// The answer, if the request is whole, or too long.
-    fn judge(&self, answers: &mut Answers) -> Vec<u8> {
+    fn judge(&self, answers: &mut Answers) -> Rc<[u8]> {
         let is_too_long = self.request.len() >= REQUEST_MAX;
         match self.kind {
             Kind::Status if is_too_long || self.request.contains(&b'\n') => {
-                answers.to(&String::from_utf8_lossy(&self.request)).into_bytes()
+                answers.to(&String::from_utf8_lossy(&self.request)).into()
             }
             Kind::Metrics if is_too_long || http::is_whole(&self.request) => {
-                http::respond(&self.request, || match answers.fault() {
+                let metrics = || match answers.fault() {
                     Some(fault) => Err(fault),
-                    None => Ok(answers.metrics().to_owned()),
-                })
+                    None => Ok(answers.metrics()),
+                };
+                http::respond(&self.request, metrics).into()
             }
-            Kind::Status | Kind::Metrics => Vec::new(),
+            Kind::Status | Kind::Metrics => Rc::default(),
         }
     }
 

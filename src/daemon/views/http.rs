@@ -1,6 +1,7 @@
 //! As much of HTTP/1.1 as it takes to be scraped: GET and HEAD of one resource, one request a connection.
 
 use super::openmetrics::CONTENT_TYPE;
+use std::rc::Rc;
 
 /// What is served.
 const PATH: &str = "/metrics";
@@ -14,7 +15,7 @@ pub fn is_whole(request: &[u8]) -> bool {
 }
 
 /// The response to a request; `metrics` is called for its body, or for why there is none.
-pub fn respond(request: &[u8], metrics: impl FnOnce() -> Result<String, String>) -> Vec<u8> {
+pub fn respond(request: &[u8], metrics: impl FnOnce() -> Result<Rc<str>, String>) -> Vec<u8> {
     let line = request.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let mut words = line.split_whitespace();
@@ -53,7 +54,7 @@ mod tests {
 
     fn said(request: &str) -> String {
         assert!(is_whole(request.as_bytes()), "{request:?}");
-        String::from_utf8(respond(request.as_bytes(), || Ok("# EOF\n".to_owned()))).unwrap()
+        String::from_utf8(respond(request.as_bytes(), || Ok("# EOF\n".into()))).unwrap()
     }
 
     #[test]

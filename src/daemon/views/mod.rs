@@ -24,7 +24,7 @@ use crate::{config::Settings, time::Clock};
 use clients::{Clients, Kind};
 use history::History;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 /// Of the document; another one means that keys have changed their meaning.
 pub const VERSION: u64 = 1;
@@ -56,6 +56,8 @@ pub const REASONS: [&str; 11] = [
 const LOOK: Duration = Duration::from_millis(250);
 /// The supervisor shows one each second. Beyond this it hangs, and nobody knows how things stand.
 const STALE: Duration = Duration::from_secs(10);
+/// What it may hold: many times the document with samples (2 MB) and all clients' requests (2 MiB).
+const MEMORY_MAX: u64 = 64 << 20;
 /// One slot, to show that it turns.
 pub const LAYOUT: Layout = Layout { slots: 1, words: 0 };
 
@@ -80,6 +82,7 @@ fn begin(post: &mut Post, start: &Start) -> Result<Slot, (String, bool)> {
     let settings = Settings::from_text(&start.settings).map_err(|problems| (problems.to_string(), false))?;
     let user = users::of_capture(&settings).map_err(|error| (error.to_string(), true))?;
     privileges::drop_to(&user).map_err(|error| (error.to_string(), false))?;
+    privileges::limit_data(MEMORY_MAX).map_err(|error| (error.to_string(), false))?;
     let entered = sandbox::enter(&Role::Views).map_err(|error| (error.to_string(), false))?;
     post.confined("views", &entered);
     Ok(slot)
@@ -116,11 +119,11 @@ struct Answers {
     age: Duration,
     history: History,
     document: Value,
-    status: Option<String>,
-    metrics: Option<String>,
+    status: Option<Rc<str>>,
+    metrics: Option<Rc<str>>,
     watch: Option<Watch>,
     now: Duration,
-    top: Option<String>,
+    top: Option<Rc<str>>,
 }
 
 impl Answers {
@@ -157,8 +160,8 @@ impl Answers {
     }
 
     /// One line of JSON.
-    fn status(&mut self) -> &str {
-        self.status.get_or_insert_with(|| format!("{}\n", self.document))
+    fn status(&mut self) -> Rc<str> {
+        self.status.get_or_insert_with(|| format!("{}\n", self.document).into()).clone()
     }
 
     /// Why nothing can be said.
@@ -170,34 +173,35 @@ impl Answers {
         }
     }
 
-    fn metrics(&mut self) -> &str {
-        self.metrics.get_or_insert_with(|| openmetrics::text(&self.document))
+    fn metrics(&mut self) -> Rc<str> {
+        self.metrics.get_or_insert_with(|| openmetrics::text(&self.document).into()).clone()
     }
 
     /// The document with the samples that there are, which everybody is told who asks before the next document.
-    fn top(&mut self) -> &str {
+    fn top(&mut self) -> Rc<str> {
         let Answers { watch, version, document, .. } = self;
         if let Some(watch) = watch {
             watch.ask(self.now);
         }
-        self.top.get_or_insert_with(|| {
+        let top = self.top.get_or_insert_with(|| {
             let mut document = document.clone();
             let samples: Option<Vec<Value>> = watch.as_mut().map(|it| it.take().iter().map(Sample::to_json).collect());
             document["samples"] = json!({"number": version, "transactions": samples});
-            format!("{document}\n")
-        })
+            format!("{document}\n").into()
+        });
+        top.clone()
     }
 
-    /// To a client of the status socket.
-    fn to(&mut self, request: &str) -> String {
+    /// To a client of the status socket; all who ask for the same share it.
+    fn to(&mut self, request: &str) -> Rc<str> {
         if let Some(fault) = self.fault() {
-            return format!("{REFUSED}{fault}\n");
+            return format!("{REFUSED}{fault}\n").into();
         }
         match request.trim() {
-            STATUS => self.status().to_owned(),
-            OPENMETRICS => self.metrics().to_owned(),
-            TOP => self.top().to_owned(),
-            _ => format!("{REFUSED}say \"{STATUS}\", \"{OPENMETRICS}\" or \"{TOP}\"\n"),
+            STATUS => self.status(),
+            OPENMETRICS => self.metrics(),
+            TOP => self.top(),
+            _ => format!("{REFUSED}say \"{STATUS}\", \"{OPENMETRICS}\" or \"{TOP}\"\n").into(),
         }
     }
 }
@@ -211,7 +215,7 @@ mod tests {
         let board = Board::new().unwrap();
         let at = Duration::from_secs;
         let mut answers = Answers::new(Reader::new(board.descriptor().unwrap()).unwrap(), None, at(100));
-        assert_eq!(answers.to(STATUS), "error: nothing is known yet\n");
+        assert_eq!(&*answers.to(STATUS), "error: nothing is known yet\n");
         for began in [100, 200] {
             board.show("{\"state\":\"healthy\"}");
             answers.look(at(began));
@@ -219,8 +223,8 @@ mod tests {
             assert!(answers.to(STATUS).contains("healthy") && answers.fault().is_none());
             answers.look(at(began + 11));
             let said = "the supervisor has said nothing for 11 s";
-            assert_eq!(answers.to(STATUS), format!("error: {said}\n"));
-            assert_eq!(answers.to(OPENMETRICS), format!("error: {said}\n"));
+            assert_eq!(*answers.to(STATUS), format!("error: {said}\n"));
+            assert_eq!(*answers.to(OPENMETRICS), format!("error: {said}\n"));
             assert_eq!(answers.fault().as_deref(), Some(said));
         }
     }
