@@ -322,6 +322,12 @@ proptest! {
         prop_assert_eq!(&ledger.messages, &model.messages);
         prop_assert_eq!(&ledger.queries, &model.queries);
         prop_assert_eq!(&ledger.responses, &model.responses);
+        // Of every response that was taken, whether it had to be paired or not.
+        let taken = match capture {
+            Capture::Responses => ledger.messages.unpaired,
+            Capture::Queries | Capture::Pairs => ledger.messages.response,
+        };
+        prop_assert_eq!((ledger.sizes.total(), ledger.rcodes.counts().iter().sum::<u64>()), (taken, taken));
         // All that is not written to anywhere, so only the last sum is off.
         prop_assert!(ledger.imbalances().len() <= 1);
     }

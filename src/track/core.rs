@@ -242,6 +242,8 @@ impl Core {
         let Arrived { flow, message, len, packets } = arrived;
         let response = Response { packets, rcode: message.rcode(), checksum };
         let found = |kind, question| Found { kind, flow, id: message.id, question };
+        self.ledger.size(len);
+        self.ledger.rcode(message.rcode());
         if self.rules.capture == Capture::Responses {
             self.ledger.messages.unpaired += 1;
             let found = found(Kind::ResponseOnly, message.question);
@@ -249,8 +251,6 @@ impl Core {
             return false;
         }
         self.ledger.messages.response += 1;
-        self.ledger.size(len);
-        self.ledger.rcode(message.rcode());
         let key = flow.key();
         let mut query = std::mem::take(&mut self.query);
         let is_answer = self.transactions.take(&key, message.id, message.question, message.rcode(), &mut query);
