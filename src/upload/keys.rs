@@ -15,7 +15,7 @@ use ssh_key::{
 };
 use std::{
     fmt::{self, Display, Formatter},
-    fs::{DirBuilder, File, OpenOptions, Permissions},
+    fs::{DirBuilder, File, Metadata, OpenOptions, Permissions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
@@ -68,6 +68,8 @@ pub enum KeyError {
         /// The user whose it should be.
         user: String,
     },
+    /// Others may write to the directory, and could exchange the key for one of theirs.
+    Open(PathBuf),
     /// The directory is a link, whose owner says where the key goes.
     Link(PathBuf),
     /// A file or directory cannot be made.
@@ -90,6 +92,13 @@ impl Display for KeyError {
                 write!(
                     f,
                     "{directory} is another user's, who could exchange the key; give it to its own: chown {user}: {directory}"
+                )
+            }
+            KeyError::Open(directory) => {
+                let directory = escaped(directory);
+                write!(
+                    f,
+                    "others may write to {directory}, and could exchange the key; forbid it: chmod go-w {directory}"
                 )
             }
             KeyError::Link(path) => {
@@ -157,17 +166,26 @@ fn prepare(directory: &Path, owner: &User) -> Result<File, KeyError> {
                 io::ErrorKind::PermissionDenied => theirs(),
                 _ => failed(error),
             })?;
-            let (me, of) = (nix::unistd::geteuid(), found.metadata().map_err(failed)?.uid());
+            let state = found.metadata().map_err(failed)?;
+            let (me, of) = (nix::unistd::geteuid(), state.uid());
             match me.is_root() {
                 true if of != me.as_raw() && of != owner.uid.as_raw() => {
                     Err(KeyError::Foreign { directory: directory.to_owned(), user: owner.name.clone() })
                 }
                 false if of != me.as_raw() => Err(theirs()),
+                _ if is_open(&state, owner) => Err(KeyError::Open(directory.to_owned())),
                 _ => Ok(found),
             }
         }
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Whether others than root and the owner can replace what is in a directory. Where it has the sticky bit they cannot.
+fn is_open(directory: &Metadata, owner: &User) -> bool {
+    let (mode, group) = (directory.mode(), directory.gid());
+    let by_group = mode & 0o020 != 0 && group != 0 && group != owner.gid.as_raw();
+    mode & 0o1000 == 0 && (mode & 0o002 != 0 || by_group)
 }
 
 /// Opens a directory, and follows no link that its name may have become.
@@ -286,6 +304,26 @@ mod tests {
             let listed = format!("{bits} {} sensor.example ({kind})\n", made.fingerprint);
             assert_eq!(keygen(&["-l"]), Some(listed));
         }
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_refused_with_the_cure() {
+        let scratch = Scratch::new();
+        let path = scratch.0.join("upload");
+        for (mode, is_refused) in [(0o757, true), (0o1777, false), (0o775, false)] {
+            fs::set_permissions(&scratch.0, Permissions::from_mode(mode)).unwrap();
+            let made = make(&path, KeyType::Ed25519, "", &me());
+            assert_eq!(made.is_err(), is_refused, "{mode:o}");
+            if let Err(error) = made {
+                assert!(error.to_string().ends_with(&format!("chmod go-w {}", scratch.0.display())), "{error}");
+            }
+            assert_eq!(path.exists(), !is_refused);
+            let _ = (fs::remove_file(&path), fs::remove_file(path.with_extension("pub")));
+        }
+        let group = User { gid: nix::unistd::Gid::from_raw(3_059_901), ..me() };
+        fs::set_permissions(&scratch.0, Permissions::from_mode(0o775)).unwrap();
+        let state = fs::metadata(&scratch.0).unwrap();
+        assert_eq!(is_open(&state, &group), state.gid() != 0, "a group of others");
     }
 
     #[test]
