@@ -125,6 +125,15 @@ impl Terminal {
         kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
     }
 
+    /// Waits until the program has the terminal, or has given it back.
+    #[track_caller]
+    pub fn is_taken(&self, wanted: bool) {
+        self.shows(&format!("taken: {wanted}"), |_| {
+            let parser = self.parser.lock().unwrap();
+            parser.screen().alternate_screen() == wanted && parser.screen().hide_cursor() == wanted
+        });
+    }
+
     /// Waits for its end: the exit code. The terminal must be as it was before.
     #[track_caller]
     pub fn ends(mut self) -> i32 {
@@ -135,10 +144,7 @@ impl Terminal {
         }
         let read = |name: &str| fs::read_to_string(self.scratch.path(name)).unwrap();
         assert_eq!(read("before"), read("after"), "the terminal's settings");
-        self.shows("the screen of before", |_| {
-            let parser = self.parser.lock().unwrap();
-            !parser.screen().alternate_screen() && !parser.screen().hide_cursor()
-        });
+        self.is_taken(false);
         read("code").trim().parse().unwrap()
     }
 

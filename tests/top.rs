@@ -73,6 +73,39 @@ fn signals_end_it_and_the_terminal_is_left_as_it_was() {
 }
 
 #[test]
+fn it_stops_as_a_shells_job_and_goes_on() {
+    let mut terminal = Terminal::sensor(&TOP, 80, 24);
+    terminal.shows_text("q quit");
+    for by_key in [true, false] {
+        if by_key {
+            terminal.press("\u{1a}"); // Ctrl-Z
+        } else {
+            terminal.signal(Signal::SIGTSTP);
+        }
+        terminal.is_taken(false);
+        terminal.signal(Signal::SIGCONT);
+        terminal.is_taken(true);
+        terminal.shows_text("q quit");
+    }
+    terminal.press("q");
+    assert_eq!(terminal.ends(), 0);
+}
+
+#[test]
+fn a_named_pipe_is_opened_once() {
+    let scratch = Scratch::new();
+    let pipe = scratch.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let writer = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::write(pipe, fs::read(DEMO).unwrap()).unwrap()
+    });
+    let ended = run(["top", "--once", "-r", pipe.to_str().unwrap()].into_iter().chain(SET)).with_code(0);
+    assert!(ended.text().contains("139 packets in"), "{}", ended.text());
+    writer.join().unwrap();
+}
+
+#[test]
 fn no_color_leaves_colours_out() {
     let mut command = Command::new(crate::program::SENSOR);
     command.args(TOP).env("NO_COLOR", "1");

@@ -150,8 +150,13 @@ fn watch(args: &TopArgs, settings: &Settings) -> Result<ExitCode, Failure> {
 
 /// Files: read as fast as that goes, then they stay.
 fn read(args: &TopArgs, settings: Settings) -> Result<ExitCode, Failure> {
+    // A pipe can be opened but once, and waits for its writer.
+    let is_there = |path: &PathBuf| match fs::metadata(path)?.is_file() {
+        true => fs::File::open(path).map(drop),
+        false => Ok(()),
+    };
     for path in args.read.iter().filter(|path| path.as_os_str() != "-") {
-        fs::File::open(path).map_err(|error| failed(format!("cannot open {}: {error}", escaped(path))))?;
+        is_there(path).map_err(|error| failed(format!("cannot open {}: {error}", escaped(path))))?;
     }
     let file = Arc::new(Mutex::new(File::new(&args.read)));
     let paused = Arc::new(AtomicBool::new(false));
@@ -205,7 +210,7 @@ fn attend(source: &impl Source, paused: &AtomicBool) -> Result<(), Failure> {
         let shown = source.shown(look.sort, look.is_total, clock.wall().seconds());
         screen.draw(|frame| draw::draw(frame, &shown, &look)).map_err(cannot)?;
         match screen.wait(SECOND).map_err(cannot)? {
-            screen::Said::Nothing => {}
+            screen::Said::Nothing | screen::Said::Stop => {}
             screen::Said::Quit => return Ok(()),
             screen::Said::Pause => drop(paused.fetch_xor(true, Ordering::Relaxed)),
             screen::Said::Sort => look.sort = look.sort.next(),

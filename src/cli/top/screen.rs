@@ -12,7 +12,7 @@ use ratatui::{
     },
 };
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP},
     flag, low_level,
 };
 use std::{
@@ -20,7 +20,7 @@ use std::{
     panic,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -38,6 +38,8 @@ pub(super) enum Said {
     Sort,
     Total,
     Help,
+    /// To stop, as a shell's job.
+    Stop,
     /// Some other key.
     Other,
 }
@@ -45,8 +47,10 @@ pub(super) enum Said {
 /// The terminal.
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
-    /// The signal that came.
+    /// The signal that came and ends it.
     signal: Arc<AtomicUsize>,
+    /// It is to stop, until somebody lets it go on.
+    stops: Arc<AtomicBool>,
 }
 
 impl Screen {
@@ -56,17 +60,17 @@ impl Screen {
         for number in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
             flag::register_usize(number, signal.clone(), number.unsigned_abs() as usize)?;
         }
+        let stops = Arc::new(AtomicBool::new(false));
+        flag::register(SIGTSTP, stops.clone())?;
         // A panic ends a release without dropping anything.
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
             restore();
             before(panic);
         }));
-        enable_raw_mode()?;
-        let opened = execute!(stdout(), EnterAlternateScreen, Hide)
-            .and_then(|()| Terminal::new(CrosstermBackend::new(stdout())));
+        let opened = take().and_then(|()| Terminal::new(CrosstermBackend::new(stdout())));
         match opened {
-            Ok(terminal) => Ok(Screen { terminal, signal }),
+            Ok(terminal) => Ok(Screen { terminal, signal, stops }),
             Err(error) => {
                 restore();
                 Err(error)
@@ -89,6 +93,10 @@ impl Screen {
                 restore();
                 low_level::emulate_default_handler(signal)?;
             }
+            if self.stops.swap(false, Ordering::Relaxed) {
+                self.stop()?;
+                return Ok(Said::Nothing);
+            }
             let left = limit.saturating_sub(clock.monotonic());
             if left.is_zero() {
                 return Ok(Said::Nothing);
@@ -100,11 +108,22 @@ impl Screen {
             };
             match said {
                 Ok(None) => {}
+                Ok(Some(Said::Stop)) => self.stops.store(true, Ordering::Relaxed),
                 Ok(Some(said)) => return Ok(said),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted || self.signal() > 0 => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Gives the terminal back and stops; when it goes on, it takes it again.
+    fn stop(&mut self) -> io::Result<()> {
+        restore();
+        low_level::emulate_default_handler(SIGTSTP)?;
+        take()?;
+        // It knows nothing of what the screen shows.
+        self.terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
+        Ok(())
     }
 
     fn signal(&self) -> usize {
@@ -116,6 +135,12 @@ impl Drop for Screen {
     fn drop(&mut self) {
         restore();
     }
+}
+
+/// Takes the terminal.
+fn take() -> io::Result<()> {
+    enable_raw_mode()?;
+    execute!(stdout(), EnterAlternateScreen, Hide)
 }
 
 /// Gives the terminal back; twice does no harm. Where it is gone, nothing is to be done.
@@ -133,6 +158,7 @@ fn said(event: Event) -> Option<Said> {
     }
     Some(match key.code {
         KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Said::Quit,
+        KeyCode::Char('z') if key.modifiers.contains(KeyModifiers::CONTROL) => Said::Stop,
         KeyCode::Char('q') | KeyCode::Esc => Said::Quit,
         KeyCode::Char('p' | ' ') => Said::Pause,
         KeyCode::Char('s') => Said::Sort,
