@@ -19,6 +19,13 @@ pub(crate) fn limit_to_capture(device: RawFd) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Leaves the process what its descriptors can do, for good: no path, no address, no other process is known any more.
+pub(crate) fn enter_capability_mode() -> io::Result<()> {
+    // SAFETY: takes nothing and changes nothing in memory.
+    let done = unsafe { libc::cap_enter() };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// No privileges from programs it executes (FreeBSD 14), no tracing and no core dumps.
 pub(crate) fn protect() -> io::Result<()> {
     // A kernel before 14 does not know it; nothing is executed in a child anyway.
