@@ -19,6 +19,11 @@ const SIZE_MAX: u64 = 64 << 10;
 /// OpenSSH's servers take shorter ones only where they are told to, more and more of them.
 const RSA_BITS: u32 = 2048;
 
+/// What encloses a key in OpenSSH's form, and the length of the lines between (PROTOCOL.key of OpenSSH).
+const BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
+const END: &str = "-----END OPENSSH PRIVATE KEY-----";
+const WIDTH: usize = 70;
+
 /// A private key as its file has it.
 pub struct PrivateKey {
     text: String,
@@ -55,8 +60,8 @@ impl PrivateKey {
 
     /// The error goes on where the name of the file ends.
     fn parse(text: String) -> Result<PrivateKey, String> {
-        if text.contains("-----BEGIN OPENSSH PRIVATE KEY-----") {
-            parse_openssh(text)
+        if text.contains(BEGIN) {
+            parse_openssh(&text)
         } else if text.contains("ENCRYPTED") {
             Err(ENCRYPTED.to_owned())
         } else if text.contains("-----BEGIN RSA PRIVATE KEY-----") {
@@ -124,10 +129,8 @@ fn judge(metadata: &Metadata, shown: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn parse_openssh(text: String) -> Result<PrivateKey, String> {
-    // It takes nothing before the first line nor other line ends, which OpenSSH does.
-    let at = text.find("-----BEGIN").unwrap_or(0);
-    let plain = text.get(at..).unwrap_or_default().replace("\r\n", "\n");
+fn parse_openssh(text: &str) -> Result<PrivateKey, String> {
+    let plain = plain(text);
     let key = OpenSsh::from_openssh(&plain).map_err(|error| format!("is a private key that is damaged: {error}"))?;
     if key.is_encrypted() {
         return Err(ENCRYPTED.to_owned());
@@ -140,6 +143,17 @@ fn parse_openssh(text: String) -> Result<PrivateKey, String> {
     };
     let algorithm = key.algorithm().as_str().to_owned();
     Ok(PrivateKey { text: plain, public, algorithm, rsa_bits })
+}
+
+/// As ssh-keygen writes it. OpenSSH takes anything before and behind it, other line ends, and lines of any length, as other
+/// programs write them.
+fn plain(text: &str) -> String {
+    let begin = text.find(BEGIN).map(|at| at + BEGIN.len());
+    let body = begin.and_then(|at| text.get(at..)).and_then(|rest| rest.split_once(END));
+    let Some((body, _)) = body else { return text.to_owned() };
+    let body: Vec<char> = body.chars().filter(|character| !character.is_whitespace()).collect();
+    let lines: String = body.chunks(WIDTH).flat_map(|line| line.iter().copied().chain(['\n'])).collect();
+    format!("{BEGIN}\n{lines}{END}\n")
 }
 
 /// The form of the old package's keys.
@@ -189,12 +203,26 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_and_comments_around_a_key_do_not_matter() {
+    fn line_ends_and_lengths_and_what_is_around_a_key_do_not_matter() {
         let fingerprint = PrivateKey::parse(openssh()).unwrap().fingerprint();
-        for text in [openssh().replace('\n', "\r\n"), format!("a comment\n{}", openssh())] {
+        let body = openssh().replace(BEGIN, "").replace(END, "").replace('\n', "");
+        let wrapped = |width: usize| {
+            let lines: Vec<&str> =
+                body.as_bytes().chunks(width).map(|line| std::str::from_utf8(line).unwrap()).collect();
+            format!("{BEGIN}\n{}\n{END}", lines.join("\n"))
+        };
+        for text in [
+            openssh().replace('\n', "\r\n"),
+            format!("a comment\n{}", openssh()),
+            format!("{}\n\n  \nbehind it\n", openssh()),
+            wrapped(64),
+            wrapped(76),
+            wrapped(10_000),
+        ] {
             let key = PrivateKey::parse(text).unwrap();
             assert_eq!((key.algorithm(), key.fingerprint()), ("ssh-ed25519", fingerprint.clone()));
             assert_eq!(format!("{key:?}"), format!("PrivateKey(ssh-ed25519 {fingerprint})"));
+            assert_eq!(key.text(), openssh(), "libssh2 gets it as ssh-keygen writes it");
         }
     }
 
