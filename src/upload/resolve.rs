@@ -28,6 +28,7 @@ const SERVERS_MAX: usize = 3;
 const ALIASES_MAX: usize = 4;
 
 const RESOLVER_FILE: &str = "/etc/resolv.conf";
+const HOSTS_FILE: &str = "/etc/hosts";
 
 /// Name servers, search list and hosts: what is known before anybody is asked.
 ///
@@ -67,7 +68,10 @@ impl Names {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             read => read.map_err(|error| Missing::Unknown(format!("cannot read {RESOLVER_FILE}: {error}")))?,
         };
-        let hosts = Hosts::from_system().unwrap_or_default();
+        let hosts = match fs::read(HOSTS_FILE) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Hosts::default(),
+            read => hosts(&read.map_err(|error| Missing::Unknown(format!("cannot read {HOSTS_FILE}: {error}")))?),
+        };
         Names::new(&text, hosts).map_err(|error| Missing::Unknown(format!("{RESOLVER_FILE}: {error}")))
     }
 
@@ -82,10 +86,24 @@ impl Names {
         Names { config, options: options(ResolverOpts::default()), hosts: Hosts::default() }
     }
 
-    fn new(text: &[u8], hosts: Hosts) -> Result<Names, NetError> {
+    fn new(text: &[u8], hosts: Hosts) -> Result<Names, String> {
+        let text = String::from_utf8_lossy(text);
+        let first = |line: &str| line.split_whitespace().next().unwrap_or_default().to_owned();
+        // Without its interface, which the resolver forgets, such a server is nowhere.
+        let (scoped, lines): (Vec<&str>, Vec<&str>) =
+            text.lines().partition(|line| first(line) == "nameserver" && line.contains('%'));
+        if !scoped.is_empty() && !lines.iter().any(|line| first(line) == "nameserver") {
+            return Err("name servers with link-local addresses cannot be asked, and there is no other".to_owned());
+        }
+        // Domains that cannot be read are no reason to find nothing: only names without a dot are looked for there.
+        let is_list = |line: &&str| ["search", "domain"].contains(&first(line).as_str());
+        let plain: Vec<&str> = lines.iter().copied().filter(|line| !is_list(line)).collect();
         // Where no name server is named, the one of this machine is meant.
-        let local = [text, b"\nnameserver 127.0.0.1\n"].concat();
-        let (config, found) = parse_resolv_conf(text).or_else(|_| parse_resolv_conf(local))?;
+        let parse = |lines: &[&str]| {
+            let text = lines.join("\n");
+            parse_resolv_conf(&text).or_else(|_| parse_resolv_conf(format!("{text}\nnameserver 127.0.0.1\n")))
+        };
+        let (config, found) = parse(&lines).or_else(|_| parse(&plain)).map_err(|error| error.to_string())?;
         Ok(Names { config, options: options(found), hosts })
     }
 
@@ -164,6 +182,14 @@ impl Names {
     }
 }
 
+/// What the hosts file says, comments in whatever encoding included.
+fn hosts(bytes: &[u8]) -> Hosts {
+    let mut hosts = Hosts::default();
+    // It reads what it can; of text nothing fails.
+    let _ = hosts.read_hosts_conf(String::from_utf8_lossy(bytes).as_bytes());
+    hosts
+}
+
 /// What the file's options mean where one name server is asked once.
 fn options(mut options: ResolverOpts) -> ResolverOpts {
     options.timeout = options.timeout.clamp(Duration::from_secs(1), TRY);
@@ -200,10 +226,8 @@ fn describe(error: NetError, limit: Duration) -> String {
 mod tests {
     use super::*;
 
-    fn names(resolv_conf: &str, hosts: &str) -> Names {
-        let mut known = Hosts::default();
-        known.read_hosts_conf(hosts.as_bytes()).unwrap();
-        Names::new(resolv_conf.as_bytes(), known).unwrap()
+    fn names(resolv_conf: &str, in_hosts: &str) -> Names {
+        Names::new(resolv_conf.as_bytes(), hosts(in_hosts.as_bytes())).unwrap()
     }
 
     fn servers(names: &Names) -> Vec<String> {
@@ -236,6 +260,22 @@ mod tests {
         assert_eq!(addresses(&names, "collector.example", RecordType::AAAA), Err(Missing::Record));
         let both = ["192.0.2.7", "192.0.2.8"].map(str::to_owned).to_vec();
         assert_eq!(addresses(&names, "short", RecordType::A), Ok(both));
+    }
+
+    #[test]
+    fn a_comment_in_another_encoding_hides_no_host() {
+        let names = Names::new(b"", hosts(b"# B\xfcro\n192.0.2.7 collector.example\n")).unwrap();
+        assert_eq!(addresses(&names, "collector.example", RecordType::A), Ok(vec!["192.0.2.7".to_owned()]));
+    }
+
+    #[test]
+    fn what_only_the_c_library_can_read_of_the_resolver_file_takes_nothing_else_along() {
+        let odd = "search a..b example.net\nnameserver 192.0.2.53\n";
+        assert_eq!(servers(&names(odd, "")), ["192.0.2.53"]);
+        assert_eq!(servers(&names("domain a..b\n", "")), ["127.0.0.1"]);
+        assert_eq!(servers(&names("nameserver fe80::1%eth0\nnameserver 192.0.2.53\n", "")), ["192.0.2.53"]);
+        let alone = Names::new(b"nameserver fe80::1%eth0\n", Hosts::default()).err();
+        assert!(alone.is_some_and(|error| error.contains("link-local")));
     }
 
     #[test]
