@@ -17,6 +17,8 @@ use std::{
 
 /// From the command's start to its greeting.
 const GREETING: Duration = Duration::from_secs(15);
+/// What comes in the place of a greeting is all there is after so long.
+const BABBLE: Duration = Duration::from_secs(2);
 /// What may come in the place of a greeting.
 const GREETING_MAX: usize = 1024;
 /// The versions of the protocol that rsync accepts.
@@ -165,7 +167,7 @@ fn directory(path: &Path, told: &mut Listener) -> io::Result<bool> {
 /// Reads rsync's greeting and leaves. Its first four bytes are a version, or the beginning of a refusal.
 fn greeting(pipe: &mut dyn Pipe, attendant: &mut dyn Attendant) -> Result<String, Failure> {
     let failed = |reason: String| Failure::new(Step::Command, reason);
-    let by = attendant.now() + GREETING;
+    let mut by = attendant.now() + GREETING;
     let (mut said, mut complaint) = (Vec::new(), Vec::new());
     let mut unsent: &[u8] = &31u32.to_le_bytes();
     loop {
@@ -183,9 +185,16 @@ fn greeting(pipe: &mut dyn Pipe, attendant: &mut dyn Attendant) -> Result<String
         let version = said.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
         match version {
             Some(version) if VERSIONS.contains(&version) => return Ok(format!("rsync, protocol {version}")),
-            _ if has_ended || said.len() > GREETING_MAX || complaint.len() > GREETING_MAX => break,
-            _ if attendant.now() > by => return Err(failed("the remote command says nothing".to_owned())),
-            _ => {}
+            // It is no rsync; the rest of what it says comes soon, or it waits for somebody who types.
+            Some(_) => by = by.min(attendant.now() + BABBLE),
+            None => {}
+        }
+        let is_over = attendant.now() > by;
+        if has_ended || is_over || said.len() > GREETING_MAX || complaint.len() > GREETING_MAX {
+            if is_over && said.is_empty() && complaint.is_empty() {
+                return Err(failed("the remote command says nothing".to_owned()));
+            }
+            break;
         }
         if !unsent.is_empty()
             && let Ok(written) = pipe.write(unsent)

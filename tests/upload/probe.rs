@@ -124,6 +124,7 @@ fn a_remote_command_that_refuses_is_named_with_what_it_says() {
         ("printf 'no \\033[2Juploads\\n' >&2; exit 1", "no \\u{1b}[2Juploads"),
         ("exit 0", "ends at once"),
         ("echo 'This account is currently not available.'", "This account is currently not available."),
+        ("echo 'Your password has expired. New one:'; exec sleep 60", "Your password has expired."),
     ] {
         let Some(_server) = forced(&world, command) else { return };
         fails(&world, "command", said, "show the service this line");
