@@ -235,8 +235,10 @@ fn capture(output: &Path) -> Result<String, String> {
     let device = capture.as_raw_fd();
     bound().map_err(|error| error.to_string())?;
     drop_to(&sensor()).map_err(|error| error.to_string())?;
+    // With so many others that they do not fit into one filter.
+    let devices: Vec<i32> = (10_000..10_100).chain([device]).collect();
     let entered =
-        enter(&Role::Capture { output: Some(output), devices: &[device] }).map_err(|error| error.to_string())?;
+        enter(&Role::Capture { output: Some(output), devices: &devices }).map_err(|error| error.to_string())?;
     capture.stats().map_err(|error| format!("statistics: {error}"))?;
     capture.filter("udp port 53", true).map_err(|error| format!("filter: {error}"))?;
     let thread = std::thread::Builder::new().name("writer".to_string()).spawn({
@@ -347,11 +349,41 @@ fn the_upload_child_moves_files_and_only_reads_its_key() {
     }
 }
 
+/// Enters the sandbox where the kernel says that it knows no seccomp(2).
+fn without_seccomp(number: i32) -> Result<String, String> {
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+    let calls = [(libc::SYS_seccomp, Vec::new())].into();
+    let refuse = SeccompAction::Errno(number.unsigned_abs());
+    let architecture = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(calls, SeccompAction::Allow, refuse, architecture).unwrap();
+    apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+    Ok(enter(&Role::Views).map_err(|error| error.to_string())?.missing.join(", "))
+}
+
+#[test]
+fn a_kernel_without_system_call_filters_is_a_warning() {
+    if !is_root() {
+        return;
+    }
+    for number in [libc::ENOSYS, libc::EINVAL] {
+        let child = Child::start(|| without_seccomp(number));
+        assert!(child.said.contains("no seccomp filters"), "{}", child.said);
+    }
+    let child = Child::start(|| without_seccomp(libc::EPERM).or_else(Ok));
+    assert!(child.said.starts_with("cannot confine the process to its system calls"), "{}", child.said);
+}
+
 /// Enters the sandbox as the upload child does, and returns what is enforced.
 fn begin_upload(role: &Role) -> Result<String, String> {
     bound().map_err(|error| error.to_string())?;
     drop_to(&upload()).map_err(|error| error.to_string())?;
-    Ok(enter(role).map_err(|error| error.to_string())?.enforced.join(", "))
+    let enforced = enter(role).map_err(|error| error.to_string())?.enforced.join(", ");
+    match fs::canonicalize("/etc/resolv.conf") {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("where the resolver's file is: {error}"))
+        }
+        _ => Ok(enforced),
+    }
 }
 
 /// Finds a server, connects to it from a certain address, and logs in with the key.

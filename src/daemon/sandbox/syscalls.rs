@@ -10,7 +10,7 @@ use seccompiler::{
     SeccompCmpArgLen::{Dword, Qword},
     SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, os::fd::RawFd};
 
 /// Calls that are allowed whatever their arguments: on what is already open, on memory and time.
 const FREE: &[c_long] = &[
@@ -90,6 +90,7 @@ const FILES: &[c_long] = &[
     libc::SYS_fstatfs,
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
+    libc::SYS_readlinkat,
     libc::SYS_renameat2,
     libc::SYS_unlinkat,
     libc::SYS_ftruncate,
@@ -108,6 +109,7 @@ const OLDER_FILES: &[c_long] = &[
     libc::SYS_stat,
     libc::SYS_lstat,
     libc::SYS_access,
+    libc::SYS_readlink,
     libc::SYS_rename,
     libc::SYS_renameat,
     libc::SYS_unlink,
@@ -163,8 +165,12 @@ const SOCKET_TYPE: u64 = 0xf;
 const NOT_ON_DEVICES: &[c_long] =
     &[libc::SYS_write, libc::SYS_writev, libc::SYS_pwrite64, libc::SYS_sendto, libc::SYS_close];
 
-/// What fcntl may do with any descriptor: flags and locks.
-const FLAGS_AND_LOCKS: [i64; 8] = [
+/// Devices that one filter has room for; the kernel takes several filters, 32 768 instructions in all.
+const DEVICES_IN_FILTER: usize = 64;
+
+/// What fcntl may do: flags and locks, and duplicates of what is no device.
+const FLAGS_AND_LOCKS: [i64; 9] = [
+    libc::F_DUPFD_CLOEXEC as i64,
     libc::F_GETFD as i64,
     libc::F_SETFD as i64,
     libc::F_GETFL as i64,
@@ -189,11 +195,32 @@ pub(super) fn confine(role: &Role, entered: &mut Entered) -> Result<(), SandboxE
     // Of two filters the stricter answer counts, so the list below has to let it through.
     let no_clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     let no_clone3 = compile(no_clone3, SeccompAction::Allow, errno(libc::ENOSYS), architecture).map_err(failed)?;
+    match apply_filter(&no_clone3) {
+        // Before 3.17, or built without: there is nothing wrong with this filter.
+        Err(seccompiler::Error::Seccomp(error)) if is_unknown(&error) => {
+            entered.missing.push("this kernel has no seccomp filters: system calls are not confined".to_string());
+            return Ok(());
+        }
+        applied => applied.map_err(failed)?,
+    }
+    if let Role::Capture { devices, .. } = role {
+        for devices in devices.chunks(DEVICES_IN_FILTER) {
+            let refused = on_devices(devices).map_err(|error| failed(error.into()))?;
+            let refused = compile(refused, SeccompAction::Allow, errno(libc::EPERM), architecture);
+            refused.and_then(|filter| apply_filter(&filter)).map_err(failed)?;
+        }
+    }
+    // At last the list, on which setting filters is not.
     let allowed = allowed(role).map_err(|error| failed(error.into()))?;
     let allowed = compile(allowed, errno(libc::EPERM), SeccompAction::Allow, architecture).map_err(failed)?;
-    apply_filter(&no_clone3).and_then(|()| apply_filter(&allowed)).map_err(failed)?;
+    apply_filter(&allowed).map_err(failed)?;
     entered.enforced.push("system calls by seccomp".to_string());
     Ok(())
+}
+
+/// Whether the kernel knows no seccomp(2), or not this operation.
+fn is_unknown(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL))
 }
 
 fn errno(number: libc::c_int) -> SeccompAction {
@@ -221,35 +248,38 @@ fn allowed(role: &Role) -> Built<Calls> {
     if !matches!(role, Role::Views) {
         calls.extend(FILES.iter().chain(OLDER_FILES).map(|call| (*call, Vec::new())));
     }
-    let devices = match role {
+    calls.extend(NOT_ON_DEVICES.iter().map(|call| (*call, Vec::new())));
+    calls.insert(libc::SYS_fcntl, any(1, &FLAGS_AND_LOCKS)?);
+    match role {
         Role::Views => {
             // One thread is enough for it.
             [libc::SYS_clone, libc::SYS_clone3].iter().for_each(|call| drop(calls.remove(call)));
             calls.insert(libc::SYS_accept4, Vec::new());
-            &[]
         }
-        Role::Capture { devices, .. } => {
+        Role::Capture { .. } => {
             calls.insert(libc::SYS_getsockopt, any(1, &[libc::SOL_SOCKET.into(), libc::SOL_PACKET.into()])?);
             calls.insert(libc::SYS_setsockopt, filtering()?);
-            *devices
         }
         Role::Upload { .. } => {
             calls.extend(MOVING.iter().chain(NETWORK).map(|call| (*call, Vec::new())));
             calls.extend(network()?);
-            &[]
         }
-    };
-    let elsewhere = devices.iter().map(|device| is(0, SeccompCmpOp::Ne, (*device).into()));
-    let elsewhere: Vec<SeccompCondition> = elsewhere.collect::<Built<_>>()?;
-    for call in NOT_ON_DEVICES {
-        let rules = if elsewhere.is_empty() { Vec::new() } else { vec![SeccompRule::new(elsewhere.clone())?] };
-        calls.insert(*call, rules);
     }
-    let mut duplicate = elsewhere;
-    duplicate.push(is(1, SeccompCmpOp::Eq, libc::F_DUPFD_CLOEXEC.into())?);
-    let mut control = any(1, &FLAGS_AND_LOCKS)?;
-    control.push(SeccompRule::new(duplicate)?);
-    calls.insert(libc::SYS_fcntl, control);
+    Ok(calls)
+}
+
+/// What is refused on these devices.
+fn on_devices(devices: &[RawFd]) -> Built<Calls> {
+    let is_device = |device: &RawFd| is(0, SeccompCmpOp::Eq, (*device).into());
+    let mut calls = Calls::new();
+    for call in NOT_ON_DEVICES {
+        let rules = devices.iter().map(|device| SeccompRule::new(vec![is_device(device)?]));
+        calls.insert(*call, rules.collect::<Built<_>>()?);
+    }
+    let duplicates = devices.iter().map(|device| {
+        SeccompRule::new(vec![is_device(device)?, is(1, SeccompCmpOp::Eq, libc::F_DUPFD_CLOEXEC.into())?])
+    });
+    calls.insert(libc::SYS_fcntl, duplicates.collect::<Built<_>>()?);
     Ok(calls)
 }
 
@@ -322,14 +352,17 @@ fn is(argument: u8, operation: SeccompCmpOp, value: i64) -> Built<SeccompConditi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::RawFd;
 
     #[test]
-    fn as_many_devices_as_a_machine_has_fit_into_a_filter() {
-        let devices: Vec<RawFd> = (3..3 + 64).collect();
+    fn a_filter_has_room_for_its_devices_and_the_kernel_for_64_interfaces_with_8_threads() {
+        let devices: Vec<RawFd> = (3..3 + DEVICES_IN_FILTER as RawFd).collect();
+        let calls = on_devices(&devices).unwrap();
+        let of_devices = compile(calls, SeccompAction::Allow, errno(1), TargetArch::x86_64).unwrap();
         let role = Role::Capture { output: None, devices: &devices };
-        let program = compile(allowed(&role).unwrap(), errno(1), SeccompAction::Allow, TargetArch::x86_64).unwrap();
-        // BPF_MAXINSNS
-        assert!(program.len() < 4096, "{}", program.len());
+        let list = compile(allowed(&role).unwrap(), errno(1), SeccompAction::Allow, TargetArch::x86_64).unwrap();
+        // BPF_MAXINSNS, and MAX_INSNS_PER_PATH, of which each filter takes four more.
+        assert!(of_devices.len() < 4096 && list.len() < 4096, "{} {}", of_devices.len(), list.len());
+        let all = list.len() + 4 + (64 * 8_usize).div_ceil(DEVICES_IN_FILTER) * (of_devices.len() + 4);
+        assert!(all < 32_000, "{all}");
     }
 }
