@@ -88,7 +88,7 @@ fn begin(post: &mut Post, start: &Start) -> Result<Upload, (String, bool)> {
     if places.iter().any(|place| place.is.is_none()) {
         post.send(&Report::DirectoryGone);
     }
-    let others = keys(&settings).iter().map(PathBuf::as_path).chain(target(&settings)).map(Place::new).collect();
+    let others = outside(&settings).iter().map(|path| Place::new(path)).collect();
     let clock = SystemClock::new();
     let service = Service::new(&settings, Done::Never, clock);
     let service = service.map_err(|error| (format!("cannot prepare the upload: {error}"), false))?;
@@ -122,6 +122,12 @@ fn target(settings: &Settings) -> Option<&Path> {
         SubmitServer::Dir(path) => Some(path),
         _ => None,
     }
+}
+
+/// What it reads or writes outside the spool, as far as that is there. Links may lead elsewhere another time.
+fn outside(settings: &Settings) -> Vec<PathBuf> {
+    let target = target(settings).map(Path::to_owned);
+    keys(settings).into_iter().chain(target).chain(sandbox::resolver_directories()).collect()
 }
 
 /// Whether a key is needed, and there is none that may be read.
@@ -190,7 +196,7 @@ impl Upload {
                 is_gone = true;
                 post.send(&Report::DirectoryGone);
             }
-            if is_to_look && !is_old && self.others.iter().any(Place::has_changed) {
+            if is_to_look && !is_old && self.is_outdated() {
                 is_old = true;
                 post.send(&Report::Outdated);
             }
@@ -215,6 +221,12 @@ impl Upload {
                 return post.close();
             }
         }
+    }
+
+    /// Whether something it uses is where the sandbox does not let it, as that was not there at the start.
+    fn is_outdated(&self) -> bool {
+        let is_new = |path: &PathBuf| self.others.iter().all(|place| place.path != *path);
+        self.others.iter().any(Place::has_changed) || outside(&self.settings).iter().any(is_new)
     }
 
     /// Looks what is paused: here, since a file system that hangs must not take the supervisor along. Whether that changes

@@ -1,6 +1,6 @@
 //! Landlock: which files a child may use, which of TCP, and that it does not signal.
 
-use super::{Entered, Role, SandboxError};
+use super::{Entered, Role, SandboxError, resolver_directories};
 use crate::{escape::escaped, sys::linux::landlock_abi};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
@@ -24,10 +24,6 @@ const LATER: [(u32, &str); 5] = [
 
 /// Where libpcap's statistics read an interface's own drops, and what it links to.
 const INTERFACES: [&str; 2] = ["/sys/class/net", "/sys/devices"];
-
-/// Where the resolver's files are: the directories, since the files are replaced when the network changes.
-const RESOLVER: [&str; 4] = ["/etc", "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager"];
-const RESOLVER_FILE: &str = "/etc/resolv.conf";
 
 const CONFINE: &str = "confine the process to its files";
 
@@ -78,9 +74,7 @@ fn restrict(role: &Role) -> Result<RulesetStatus, Box<dyn std::error::Error>> {
             let target = target.filter(|target| target.is_dir());
             let rules = target.into_iter().try_fold(rules, |rules, target| allow(rules, target, write))?;
             let rules = keys.iter().try_fold(rules, |rules, path| allow_if_there(rules, path))?;
-            let linked = std::fs::canonicalize(RESOLVER_FILE).ok();
-            let resolver = RESOLVER.iter().map(Path::new).chain(linked.as_deref().and_then(Path::parent));
-            resolver.filter(|path| path.is_dir()).try_fold(rules, |rules, path| {
+            resolver_directories().iter().try_fold(rules, |rules, path| {
                 // Reading what a name is known of, no listing.
                 allow(rules, path, AccessFs::ReadFile.into())
             })?

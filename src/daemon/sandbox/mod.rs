@@ -84,6 +84,23 @@ impl fmt::Display for SandboxError {
 
 impl std::error::Error for SandboxError {}
 
+/// Where the resolver's files are: the directories, since the files are replaced when the network changes.
+const RESOLVER: [&str; 5] =
+    ["/etc", "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager", "/run/netconfig"];
+const RESOLVER_FILE: &str = "/etc/resolv.conf";
+
+/// The directories of the resolver's files that there are now, that of what the file links to among them. A process that is
+/// confined reads only those that were there then.
+pub fn resolver_directories() -> Vec<PathBuf> {
+    let linked = std::fs::canonicalize(RESOLVER_FILE).ok();
+    let linked = linked.as_deref().and_then(Path::parent);
+    let mut directories: Vec<PathBuf> = RESOLVER.iter().map(Path::new).chain(linked).map(Path::to_owned).collect();
+    directories.retain(|directory| directory.is_dir());
+    directories.sort();
+    directories.dedup();
+    directories
+}
+
 /// Confines the process to its role, for good. It must have one thread (those it starts later inherit all of it), its
 /// devices, sockets, pipes and signal handlers, and it must have dropped its privileges.
 pub fn enter(role: &Role) -> Result<Entered, SandboxError> {

@@ -160,6 +160,22 @@ fn without_a_key_files_wait_and_uploads_begin_when_there_is_one() {
 }
 
 #[test]
+fn a_place_of_the_resolvers_files_that_comes_later_is_found_by_another_process() {
+    let Some(site) = Site::new() else { return };
+    let run = site.world.path("system-run");
+    fs::create_dir(&run).unwrap();
+    let mut sensor = site.world.start();
+    let uploader = sensor.child(Role::Upload);
+    fs::create_dir_all(run.join("systemd/resolve")).unwrap();
+    let next = is_replaced(&sensor, uploader);
+    let load = site.world.send(1000);
+    arrives(&site.there());
+    drop(load);
+    assert_eq!(sensor.child(Role::Upload), next, "and by one only");
+    sensor.leaves(Signal::SIGTERM);
+}
+
+#[test]
 fn directories_made_anew_are_found_by_another_process() {
     let Some(site) = Site::new() else { return };
     let mut sensor = site.world.start();
