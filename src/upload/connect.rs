@@ -32,14 +32,15 @@ const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 /// As many addresses of a kind are tried.
 const ADDRESSES_MAX: usize = 16;
 
-/// Connects; the error tells what was tried.
+/// Connects; the error tells what was tried. Addresses that are shunned are tried behind all others, in their order.
 pub(super) async fn race(
     names: Result<Names, Missing>,
     target: &Target,
     source: Option<IpAddr>,
+    shunned: &[IpAddr],
     limit: Duration,
 ) -> Result<net::TcpStream, Failure> {
-    let mut race = Race::new(target.port, source);
+    let mut race = Race::new(target.port, source, shunned.to_vec());
     let kinds = kinds(source);
     match (target.host.parse(), names) {
         (Ok(address), _) if kinds.contains(&kind(address)) => race.add(vec![address]),
@@ -76,6 +77,9 @@ struct Race {
     /// Addresses that were found and not tried.
     v6: VecDeque<IpAddr>,
     v4: VecDeque<IpAddr>,
+    /// Those that were found, and the order in which they are tried behind the others.
+    last: Vec<IpAddr>,
+    shunned: Vec<IpAddr>,
     /// Those that are being tried, in order.
     trying: Vec<IpAddr>,
     was_v6: bool,
@@ -92,11 +96,22 @@ enum Event {
 }
 
 impl Race {
-    fn new(port: u16, source: Option<IpAddr>) -> Race {
-        let (v6, v4) = (VecDeque::new(), VecDeque::new());
-        let (tasks, next) = (JoinSet::new(), Instant::now());
-        let (sought, trying, said) = (Vec::new(), Vec::new(), Vec::new());
-        Race { port, source, tasks, sought, v6, v4, trying, was_v6: false, was_any: false, next, said }
+    fn new(port: u16, source: Option<IpAddr>, shunned: Vec<IpAddr>) -> Race {
+        Race {
+            port,
+            source,
+            tasks: JoinSet::new(),
+            sought: Vec::new(),
+            v6: VecDeque::new(),
+            v4: VecDeque::new(),
+            last: Vec::new(),
+            shunned,
+            trying: Vec::new(),
+            was_v6: false,
+            was_any: false,
+            next: Instant::now(),
+            said: Vec::new(),
+        }
     }
 
     fn look_up(&mut self, names: Arc<Names>, host: &str, kinds: &[RecordType]) {
@@ -109,7 +124,10 @@ impl Race {
 
     async fn run(mut self, end: Instant) -> Result<net::TcpStream, (Step, String)> {
         loop {
-            let (now, is_waiting) = (Instant::now(), !(self.v6.is_empty() && self.v4.is_empty()));
+            // For one that is not shunned it is waited as long as it may still be found.
+            let is_left = !self.last.is_empty() && (self.sought.is_empty() || self.was_any);
+            let is_waiting = !(self.v6.is_empty() && self.v4.is_empty()) || is_left;
+            let now = Instant::now();
             if now >= end || !is_waiting && self.tasks.is_empty() {
                 return Err(self.account());
             }
@@ -135,7 +153,8 @@ impl Race {
     /// Tries the next address: the two kinds take turns.
     fn start(&mut self) {
         let is_v6 = if self.was_v6 { self.v4.is_empty() } else { !self.v6.is_empty() };
-        let Some(address) = (if is_v6 { self.v6.pop_front() } else { self.v4.pop_front() }) else { return };
+        let next = if is_v6 { self.v6.pop_front() } else { self.v4.pop_front() };
+        let Some(address) = next.or_else(|| self.take_shunned()) else { return };
         (self.was_v6, self.was_any) = (is_v6, true);
         self.trying.push(address);
         self.next = Instant::now() + STAGGER;
@@ -143,8 +162,21 @@ impl Race {
         self.tasks.spawn(async move { Event::Tried(address, connect(to, source).await) });
     }
 
+    /// The one that has been shunned for the longest time.
+    fn take_shunned(&mut self) -> Option<IpAddr> {
+        let place = |address: &IpAddr| self.shunned.iter().position(|shunned| shunned == address);
+        let (index, _) = self.last.iter().enumerate().min_by_key(|(_, address)| place(address))?;
+        Some(self.last.swap_remove(index))
+    }
+
     fn add(&mut self, addresses: Vec<IpAddr>) {
         for address in addresses {
+            if self.shunned.contains(&address) {
+                if self.last.len() < 2 * ADDRESSES_MAX && !self.last.contains(&address) {
+                    self.last.push(address);
+                }
+                continue;
+            }
             let known = if address.is_ipv6() { &mut self.v6 } else { &mut self.v4 };
             if known.len() < ADDRESSES_MAX && !known.contains(&address) {
                 known.push_back(address);

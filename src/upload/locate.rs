@@ -45,7 +45,12 @@ pub struct Network {
     /// Asked instead of the system's.
     name_servers: Option<Vec<SocketAddr>>,
     known: Option<Known>,
+    /// Addresses that connected and were of no use then, the last one at the end.
+    shunned: Vec<IpAddr>,
 }
+
+/// Addresses that are remembered for that.
+const SHUNNED_MAX: usize = 64;
 
 /// SRV records that hold.
 #[derive(Debug)]
@@ -63,7 +68,7 @@ impl Network {
 
     /// With these name servers, and no hosts file.
     pub fn asking(name_servers: &[SocketAddr]) -> Network {
-        Network { name_servers: Some(name_servers.to_vec()), known: None }
+        Network { name_servers: Some(name_servers.to_vec()), ..Network::default() }
     }
 
     /// The servers, in the order in which they are to be tried: by priority, and by weight at random. A directory has none.
@@ -88,7 +93,26 @@ impl Network {
         attendant: &mut dyn Attendant,
     ) -> Result<TcpStream, Failure> {
         let names = self.names();
-        attend(attendant, Step::Connect, connect::race(names, target, source, connect::LIMIT))?
+        attend(attendant, Step::Connect, connect::race(names, target, source, &self.shunned, connect::LIMIT))?
+    }
+
+    /// Tries this address behind all others from now on: it connected, and nothing came of it, as where large packets are
+    /// lost on the way, which for the other kind of address may be another one.
+    pub fn shun(&mut self, address: IpAddr) {
+        self.trust(address);
+        self.shunned.push(address);
+        let excess = self.shunned.len().saturating_sub(SHUNNED_MAX);
+        self.shunned.drain(..excess);
+    }
+
+    /// It is of use.
+    pub fn trust(&mut self, address: IpAddr) {
+        self.shunned.retain(|shunned| *shunned != address);
+    }
+
+    /// Shuns no address any more.
+    pub fn forgive(&mut self) {
+        self.shunned.clear();
     }
 
     fn services(&mut self, name: &str, attendant: &mut dyn Attendant) -> Result<Vec<SRV>, Failure> {

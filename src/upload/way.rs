@@ -61,6 +61,7 @@ impl Way {
     /// Forgets what failed: somebody says that it is worth another try.
     pub fn forgive(&mut self) {
         self.retries.clear();
+        self.network.forgive();
     }
 
     /// Whether the process that starts `ssh_program` is gone: only a new uploader can have another.
@@ -71,7 +72,7 @@ impl Way {
     /// Forgets what was true of other settings.
     pub fn reset(&mut self) {
         self.open = None;
-        self.retries.clear();
+        self.forgive();
         self.targets.clear();
     }
 
@@ -207,7 +208,12 @@ impl Way {
     pub fn open(&mut self, target: &Target, plan: &Plan, attendant: &mut dyn Attendant) -> Result<Connection, Failure> {
         let account = account(plan)?;
         let stream = self.network.connect(target, plan.source, attendant)?;
-        Connection::open(stream, &target.host, target.port, &account, attendant)
+        let address = stream.peer_addr().map(|peer| peer.ip());
+        let opened = Connection::open(stream, &target.host, target.port, &account, attendant);
+        if let (Err(_), Ok(address)) = (&opened, address) {
+            self.network.shun(address);
+        }
+        opened
     }
 
     /// The servers, in the order in which they are to be tried.
@@ -227,6 +233,13 @@ impl Way {
             Transport::Sftp => sftp::send(&mut open.connection, plan.remote_dir(), files, counting),
         };
         self.judge(Some(open.target.clone()), &sent, counting);
+        if let Some(address) = open.connection.address() {
+            match &sent {
+                _ if counting.confirmed > 0 => self.network.trust(address),
+                Err(failure) if !failure.keeps_connection => self.network.shun(address),
+                _ => {}
+            }
+        }
         // One that takes nothing is closed, so that the next batch may go to another server.
         if sent.is_ok() && open.connection.is_usable() && !counting.is_refused() {
             open.next_keep_alive = counting.now() + KEEP_ALIVE;

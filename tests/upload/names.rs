@@ -1,9 +1,11 @@
 //! Servers that DNS names, or does not.
 
-use super::{RSYNC_ONLY, World};
+use super::{RSYNC_ONLY, World, wait_for};
 use crate::name_server::{Between, NameServer};
+use nix::sys::signal::Signal;
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    fs,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     time::Duration,
 };
 
@@ -69,6 +71,23 @@ fn a_name_server_that_fails_is_named_with_what_it_answers() {
     drop(failing);
     let _whole = world.namespace.inside(|| Between::start_at(SYSTEM.into(), address, |_| Duration::ZERO));
     world.all_arrive(&samples);
+}
+
+#[test]
+fn where_one_address_of_a_server_connects_and_is_silent_the_other_is_next() {
+    let Some((world, server)) = World::with_server(RSYNC_ONLY) else { return };
+    let Some(_names) = start(&world, SYSTEM.into(), "both A 127.0.0.1\nboth AAAA ::1\n") else { return };
+    // Large packets that are lost on the way look the same.
+    let _silent = world.namespace.inside(|| TcpListener::bind((Ipv6Addr::LOCALHOST, server.port)).unwrap());
+    world.configure(&[("submitserver", &format!("both.example:{}", server.port))]);
+    let sample = world.publish("a.nmsg", 5000);
+    let uploader = world.begin(&[]);
+    let says = |words: &str| wait_for(words, || uploader.log().contains(words).then_some(()));
+    says(&format!("both.example:{} (::1) says nothing", server.port));
+    says("successfully uploaded");
+    assert_eq!(fs::read(world.there(&sample.name)).unwrap(), sample.bytes);
+    uploader.process.signal(Signal::SIGTERM);
+    assert_eq!(uploader.end().code, 0);
 }
 
 #[test]

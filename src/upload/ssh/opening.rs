@@ -16,7 +16,14 @@ use nix::{
     sys::socket::{setsockopt, sockopt},
 };
 use ssh2::{ErrorCode, MethodType, Session};
-use std::{fmt::Display, io, net::TcpStream, os::fd::AsFd, path::PathBuf, time::Duration};
+use std::{
+    fmt::Display,
+    io,
+    net::{IpAddr, TcpStream},
+    os::fd::AsFd,
+    path::PathBuf,
+    time::Duration,
+};
 
 /// Lines before the server's version (RFC 4253 §4.2), together with it.
 const GREETING_MAX: usize = 8 << 10;
@@ -49,7 +56,9 @@ impl Connection {
         attendant: &mut dyn Attendant,
     ) -> Result<Connection, Failure> {
         let place = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let place = one_line(&place);
+        let address = stream.peer_addr().ok().map(|peer| peer.ip());
+        let of_name = address.filter(|_| host.parse::<IpAddr>().is_err());
+        let place = one_line(&place) + &of_name.map(|address| format!(" ({address})")).unwrap_or_default();
         let at_start = |error: &dyn Display| {
             Failure::new(Step::Handshake, format!("cannot use the connection to {place}: {error}"))
         };
@@ -63,6 +72,7 @@ impl Connection {
             session,
             stream,
             place,
+            address,
             is_usable: true,
             remarks: Vec::new(),
             host_key: String::new(),

@@ -9,7 +9,12 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 use ssh2::{BlockDirections, ErrorCode, Session};
-use std::{io, net::TcpStream, os::fd::AsFd, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, TcpStream},
+    os::fd::AsFd,
+    time::Duration,
+};
 
 /// For agreeing on ciphers, for logging in, for a sign of life.
 pub(super) const LIMIT: Duration = Duration::from_secs(15);
@@ -35,8 +40,10 @@ pub struct Connection {
     pub(super) session: Session,
     /// The same socket, to wait for it.
     pub(super) stream: TcpStream,
-    /// HOST:PORT, for messages.
+    /// HOST:PORT, with the address where that is a name, for messages.
     pub(super) place: String,
+    /// The server's: a connection that was lost does not tell it any more.
+    pub(super) address: Option<IpAddr>,
     pub(super) is_usable: bool,
     pub(super) remarks: Vec<String>,
     pub(super) host_key: String,
@@ -57,9 +64,14 @@ impl Connection {
         &self.host_key
     }
 
-    /// HOST:PORT.
+    /// HOST:PORT, with the address where that is a name.
     pub fn place(&self) -> &str {
         &self.place
+    }
+
+    /// The server's address.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// Whether it can be used, as far as is known.
