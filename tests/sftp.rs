@@ -2,7 +2,7 @@
 
 use super::{
     program::Scratch,
-    ssh::{Site, Watch},
+    ssh::{STALL, Site, Watch},
 };
 use sie_dns_sensor::upload::{Failure, Outgoing, Step, Turn, sftp, ssh::Connection};
 use std::{
@@ -203,7 +203,7 @@ fn a_rate_is_kept_and_waiting_for_it_is_no_stall() {
     let mut files = [way.outgoing("a", &bytes(100_000))];
     sftp::send(&mut way.site.connection(), &way.remote_dir(), &mut files, &mut watch).unwrap();
     assert_eq!((watch.confirmed, watch.sent), (vec![0], 100_000));
-    assert!(watch.longest < Duration::from_secs(1), "{:?}", watch.longest);
+    assert!(watch.longest < STALL, "{:?}", watch.longest);
     assert!(way.arrived("a") == bytes(100_000));
 }
 
@@ -455,8 +455,8 @@ fn a_server_that_falls_silent_in_a_file_is_left_when_the_time_is_over() {
         drop(connection);
         assert!(failure.reason.contains("for 30 s"), "{failure}");
         assert!(!failure.keeps_connection && watch.failed.len() + watch.confirmed.len() == 2, "{failure}");
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-        assert!(watch.longest < Duration::from_secs(1), "{:?}", watch.longest);
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        assert!(watch.longest < STALL, "{:?}", watch.longest);
         assert!(watch.confirmed.iter().all(|&index| way.there.path(["a", "b"][index]).exists()));
         assert!(up == usize::MAX || watch.confirmed.is_empty() && !way.there.path("a").exists());
     }

@@ -242,11 +242,12 @@ fn usr1_logs_the_account() {
     world.configure(&[("log_level", "info")]);
     let mut sensor = world.start();
     talk(&world, 10);
-    thread::sleep(Duration::from_millis(600));
-    let skip = sensor.lines().len();
-    sensor.signal(Signal::SIGUSR1);
-    sensor.says_after(skip, "sie: written");
-    assert_eq!(sensor.account().count("packets"), 30);
+    wait_for("an account of all packets", SOON, || {
+        let skip = sensor.lines().len();
+        sensor.signal(Signal::SIGUSR1);
+        sensor.says_after(skip, "sie: made");
+        (sensor.account().count("packets") == 30).then_some(())
+    });
     sensor.leaves(Signal::SIGTERM);
 }
 
