@@ -1,6 +1,6 @@
 //! `sie-dns-sensor run`: the live sensor.
 
-use super::exit::{FAILED, SETTINGS};
+use super::exit::{FAILED, SETTINGS, of_user};
 use crate::{
     config::{self, Settings, SubmitServer},
     daemon::{
@@ -9,13 +9,14 @@ use crate::{
         listen::Listeners,
         log,
         pidfile::PidFile,
-        privileges, users,
+        privileges,
+        users::{User, Users},
     },
     escape::escaped,
     spool,
 };
 use clap::Args;
-use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, getegid, setsid};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 use std::{
     fs::{File, TryLockError},
     io::{self, Read, Write},
@@ -113,8 +114,15 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
         let_go_of_stderr();
     }
     notices.iter().for_each(|notice| log.warning(&notice.to_string()));
-    if let Err(message) = make_spool(&settings) {
-        log.error(&message);
+    let users = match Users::find(&settings) {
+        Ok(users) => users,
+        Err(error) => {
+            log.error(&error.to_string());
+            return Ok(ExitCode::from(of_user(&error)));
+        }
+    };
+    if let Err(error) = directories::make_spool(&settings.spool_dir, &settings.channel, &STAGES, &users.capture) {
+        log.error(&error.to_string());
         return Ok(ExitCode::from(SETTINGS));
     }
     let mut pidfile = match args.pidfile.as_deref().map(PidFile::lock).transpose() {
@@ -124,7 +132,7 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
             return Ok(ExitCode::from(FAILED));
         }
     };
-    let _lock = match lock_spool(&settings) {
+    let _lock = match lock_spool(&settings, &users.capture) {
         Ok(lock) => lock,
         Err(message) => {
             log.error(&message);
@@ -139,8 +147,7 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
         return Ok(ExitCode::from(FAILED));
     }
     // The right to a port below 1024, and to directories of others, goes with the rest.
-    let group = users::of_capture(&settings).map_or_else(|_| getegid(), |user| user.gid);
-    let listeners = Listeners::bind(&settings, group);
+    let listeners = Listeners::bind(&settings, users.capture.gid);
     if let Err(error) = privileges::bound() {
         log.error(&error.to_string());
         return Ok(ExitCode::from(FAILED));
@@ -148,13 +155,13 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
     if daemon::synchronised() == Synchronised::No {
         log.warning("the system clock is not synchronised; what is collected with a wrong clock is worthless");
     }
-    no_key(&settings).iter().for_each(|warning| log.warning(warning));
+    no_key(&settings, &users.upload).iter().for_each(|warning| log.warning(warning));
     let too_little = cgroup::memory_limit().and_then(|limit| cgroup::too_little(limit, &settings));
     too_little.iter().for_each(|warning| log.warning(warning));
     let host = spool::host_name(settings.host_name.as_deref());
     let source = Source { file: args.config.clone(), sets: args.set.clone() };
     let on_ready = args.background.then(|| Box::new(let_go) as Box<dyn FnOnce()>);
-    Ok(Supervisor::new(source, settings, host, log, signals, listeners, on_ready).run())
+    Ok(Supervisor::new(source, settings, users, host, log, signals, listeners).run(on_ready))
 }
 
 fn new_log(settings: &Settings, stderr: bool) -> Log {
@@ -167,31 +174,22 @@ fn new_log(settings: &Settings, stderr: bool) -> Log {
 }
 
 /// What to say where there is no key yet, which is no reason not to capture.
-fn no_key(settings: &Settings) -> Option<String> {
+fn no_key(settings: &Settings, reader: &User) -> Option<String> {
     if !settings.upload || matches!(settings.submit_server, SubmitServer::Dir(_)) {
         return None;
     }
     let key = settings.upload_key_path();
-    let reader = users::of_upload(settings).ok()?;
-    let found = privileges::as_user(&reader, || key.metadata()).ok()?;
+    let found = privileges::as_user(reader, || key.metadata()).ok()?;
     let is_missing = found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     let key = escaped(&key);
     is_missing.then(|| format!("there is no upload key {key}: files are kept until there is; make it: sie-gen-key"))
 }
 
-/// The users must exist, and the spool's directories be theirs.
-fn make_spool(settings: &Settings) -> Result<(), String> {
-    let owner = users::of_capture(settings).map_err(|error| error.to_string())?;
-    users::of_upload(settings).map_err(|error| error.to_string())?;
-    directories::make_spool(&settings.spool_dir, &settings.channel, &STAGES, &owner).map_err(|error| error.to_string())
-}
-
 /// One sensor for each channel of a spool: two would collect everything twice. Held as long as the process lives.
-fn lock_spool(settings: &Settings) -> Result<File, String> {
+fn lock_spool(settings: &Settings, owner: &User) -> Result<File, String> {
     let path = settings.spool_dir.join("new").join(&settings.channel);
     // As its owner: where a unit bounds capabilities, root is not let into the directories of others.
-    let owner = users::of_capture(settings).map_err(|error| error.to_string())?;
-    let opened = privileges::as_user(&owner, || File::open(&path)).map_err(|error| error.to_string())?;
+    let opened = privileges::as_user(owner, || File::open(&path)).map_err(|error| error.to_string())?;
     let lock = opened.map_err(|error| format!("cannot open {}: {error}", escaped(&path)))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),

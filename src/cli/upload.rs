@@ -1,13 +1,14 @@
 //! `sie-dns-sensor upload`: the upload alone, without a capture.
 
-use super::exit::{FAILED, SETTINGS};
+use super::exit::{FAILED, SETTINGS, of_user};
 use crate::escape::escaped;
 use crate::{
     config::{self, Settings},
     daemon::{
         self, Log, Signals, SystemClock, confine,
         directories::{self, STAGES},
-        log, privileges, users,
+        log, privileges,
+        users::Users,
     },
     upload::{Done, Events, Plan, Said, Service, Way, probe},
 };
@@ -88,8 +89,8 @@ pub(super) fn become_uploader(settings: &Settings, is_test: bool) -> Result<Vec<
     let (spool, channel) = (&settings.spool_dir, &settings.channel);
     let wrong = |error: &dyn std::fmt::Display| (SETTINGS, error.to_string());
     if geteuid().is_root() {
-        let owner = users::of_capture(settings).map_err(|error| wrong(&error))?;
-        let user = users::of_upload(settings).map_err(|error| wrong(&error))?;
+        let Users { capture: owner, upload: user } =
+            Users::find(settings).map_err(|error| (of_user(&error), error.to_string()))?;
         if !is_test {
             directories::make_spool(spool, channel, &STAGES, &owner).map_err(|error| wrong(&error))?;
         }

@@ -11,7 +11,6 @@ use super::{
     samples::Sampler,
     sandbox::{self, Role},
     timeline::Timeline,
-    users,
 };
 use crate::{
     capture::live::{self, Filter, Live, OpenError, OpenFault, Options, Ring},
@@ -42,9 +41,9 @@ pub fn run(mut post: Post, start: Start, samples: Option<OwnedFd>) -> bool {
             capture.attend(post);
             true
         }
-        Err(Hopeless { message, is_settings, is_final }) => {
+        Err(Hopeless { message, is_final }) => {
             let report = match is_final {
-                true => Report::Hopeless(message, is_settings),
+                true => Report::Hopeless(message),
                 false => Report::Log(LogLevel::Error, message),
             };
             post.send(&report);
@@ -57,13 +56,12 @@ pub fn run(mut post: Post, start: Start, samples: Option<OwnedFd>) -> bool {
 /// Why it cannot begin.
 struct Hopeless {
     message: String,
-    is_settings: bool,
     /// Another try would end in the same way.
     is_final: bool,
 }
 
 fn hopeless(message: impl ToString) -> Hopeless {
-    Hopeless { message: message.to_string(), is_settings: false, is_final: true }
+    Hopeless { message: message.to_string(), is_final: true }
 }
 
 /// A child that captures, seen from its control thread.
@@ -79,11 +77,6 @@ struct Capture {
 /// Everything up to the first packet: what needs privileges first, then giving them up, then the rest.
 fn begin(post: &mut Post, start: Start, samples: Option<OwnedFd>) -> Result<Capture, Hopeless> {
     let settings = Settings::from_text(&start.settings).map_err(hopeless)?;
-    let user = users::of_capture(&settings).map_err(|error| Hopeless {
-        message: error.to_string(),
-        is_settings: true,
-        is_final: true,
-    })?;
     let threads = settings.capture_threads;
     let page = Page::of_this_process(counts::layout(threads, start.interfaces.len()));
     let page = page.map_err(|error| hopeless(format!("cannot map the page of counters: {error}")))?;
@@ -94,7 +87,7 @@ fn begin(post: &mut Post, start: Start, samples: Option<OwnedFd>) -> Result<Capt
     let (interfaces, rings) = open(post, wanted.cloned().collect(), &settings)?;
     let budget = Budget::new(&settings, settings.interfaces.len(), threads).map_err(hopeless)?;
 
-    privileges::drop_to(&user).map_err(hopeless)?;
+    privileges::drop_to(&start.user).map_err(hopeless)?;
     privileges::limit_data(budget.data_limit()).map_err(hopeless)?;
     let directory = settings.spool_dir.join("new").join(&settings.channel);
     if directory.metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {

@@ -3,9 +3,12 @@
 //!
 //! A message is its length (4 bytes, big-endian), a letter for what it is, and text.
 
-use super::paused::Paused;
+use super::{paused::Paused, users::User};
 use crate::{config::LogLevel, sys::passing, time::Timestamp};
-use nix::poll::{PollFd, PollFlags};
+use nix::{
+    poll::{PollFd, PollFlags},
+    unistd::{Gid, Uid},
+};
 use std::{
     io::{self, ErrorKind, Read, Write},
     os::{
@@ -38,6 +41,8 @@ pub enum Order {
 pub struct Start {
     /// The settings as text.
     pub settings: String,
+    /// The user that it becomes.
+    pub user: User,
     /// Interfaces to open, of those in the settings.
     pub interfaces: Vec<String>,
     /// The host's name in file names.
@@ -69,9 +74,8 @@ pub enum Report {
     Paused(Paused),
     /// There is no telling what is paused, and why.
     PausedUnread(String),
-    /// It cannot do its work, and a new one could not either, until somebody changes something: the message, and whether it
-    /// is a matter of settings.
-    Hopeless(String, bool),
+    /// It cannot do its work, and a new one could not either, until somebody changes something.
+    Hopeless(String),
 }
 
 /// Something that travels.
@@ -96,10 +100,10 @@ impl Message for Order {
 
     fn encode(&self) -> (u8, String) {
         match self {
-            Order::Start(Start { settings, interfaces, host, offset, takes_over, since }) => {
+            Order::Start(Start { settings, user, interfaces, host, offset, takes_over, since }) => {
                 let since = since.map_or(0, Timestamp::as_nanos);
-                let interfaces = interfaces.join(",");
-                (b'S', format!("{interfaces}\n{host}\n{offset}\n{takes_over}\n{since}\n{settings}"))
+                let (user, interfaces) = (user_to_text(user), interfaces.join(","));
+                (b'S', format!("{user}\n{interfaces}\n{host}\n{offset}\n{takes_over}\n{since}\n{settings}"))
             }
             Order::Settings(text) => (b'C', text.clone()),
             Order::Look => (b'N', String::new()),
@@ -110,12 +114,14 @@ impl Message for Order {
     fn decode(kind: u8, text: &str) -> Option<Order> {
         Some(match kind {
             b'S' => {
-                let mut lines = text.splitn(6, '\n');
+                let mut lines = text.splitn(7, '\n');
                 let mut line = || lines.next();
-                let (interfaces, host, offset, takes_over) = (line()?, line()?, line()?, line()?);
+                let (user, interfaces, host) = (user_from_text(line()?)?, line()?, line()?);
+                let (offset, takes_over) = (line()?, line()?);
                 let (since, settings) = (line()?.parse().ok()?, line()?);
                 Order::Start(Start {
                     settings: settings.to_owned(),
+                    user,
                     interfaces: list(interfaces),
                     host: host.to_owned(),
                     offset: offset.parse().ok()?,
@@ -145,8 +151,7 @@ impl Message for Report {
             Report::Outdated => (b'O', String::new()),
             Report::Paused(paused) => (b'Z', paused.text()),
             Report::PausedUnread(error) => (b'z', error.clone()),
-            Report::Hopeless(message, false) => (b'H', message.clone()),
-            Report::Hopeless(message, true) => (b'h', message.clone()),
+            Report::Hopeless(message) => (b'H', message.clone()),
         }
     }
 
@@ -173,8 +178,7 @@ impl Message for Report {
             b'O' => Report::Outdated,
             b'Z' => Report::Paused(Paused::parse(text)?),
             b'z' => Report::PausedUnread(text.to_owned()),
-            b'H' => Report::Hopeless(text.to_owned(), false),
-            b'h' => Report::Hopeless(text.to_owned(), true),
+            b'H' => Report::Hopeless(text.to_owned()),
             _ => return None,
         })
     }
@@ -191,6 +195,21 @@ fn letter(level: LogLevel) -> u8 {
 
 fn list(text: &str) -> Vec<String> {
     text.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+/// The numbers, then the name, which may have whatever its database allows.
+fn user_to_text(User { name, uid, gid, groups }: &User) -> String {
+    let groups: Vec<String> = groups.iter().map(Gid::to_string).collect();
+    format!("{uid} {gid} {} {name}", groups.join(","))
+}
+
+fn user_from_text(text: &str) -> Option<User> {
+    let mut words = text.splitn(4, ' ');
+    let uid = Uid::from_raw(words.next()?.parse().ok()?);
+    let gid = Gid::from_raw(words.next()?.parse().ok()?);
+    let groups =
+        words.next()?.split(',').filter(|group| !group.is_empty()).map(|group| group.parse().map(Gid::from_raw));
+    Some(User { uid, gid, groups: groups.collect::<Result<_, _>>().ok()?, name: words.next()?.to_owned() })
 }
 
 /// One end. It never blocks: what the other end does not take now is sent by the next call.
@@ -331,11 +350,17 @@ mod tests {
         (ours, Channel::new(theirs.into()).unwrap())
     }
 
+    fn user(groups: &[u32]) -> User {
+        let groups = groups.iter().copied().map(Gid::from_raw).collect();
+        User { name: "EXAMPLE\\a user".into(), uid: Uid::from_raw(7), gid: Gid::from_raw(8), groups }
+    }
+
     #[test]
     fn every_message_arrives_as_it_was_sent() {
         let (mut supervisor, mut child) = pair();
         let start = Start {
             settings: "a=1\nb='2\n3'\n".into(),
+            user: user(&[4, 4_294_967_294]),
             interfaces: vec!["eth0".into(), "eth1".into()],
             host: "ns.example.net".into(),
             offset: 17,
@@ -343,7 +368,7 @@ mod tests {
             since: None,
         };
         let cut = Timestamp::from_nanos(u64::MAX);
-        let alone = Start { interfaces: vec![], takes_over: false, since: Some(cut), ..start.clone() };
+        let alone = Start { user: user(&[]), interfaces: vec![], takes_over: false, since: Some(cut), ..start.clone() };
         let orders = [
             Order::Start(start),
             Order::Start(alone),
@@ -367,8 +392,7 @@ mod tests {
             Report::Paused(Paused::default()),
             Report::Paused(Paused { upload: Some(Until::Time(Timestamp::new(17, 0))), ..Paused::ALL }),
             Report::PausedUnread("no".into()),
-            Report::Hopeless("h".into(), true),
-            Report::Hopeless("h".into(), false),
+            Report::Hopeless("h".into()),
         ];
         reports.iter().for_each(|report| child.send(report));
         assert_eq!(supervisor.receive::<Report>(), reports);

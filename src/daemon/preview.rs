@@ -83,7 +83,8 @@ impl Preview {
     /// and a sensor that runs beside keeps its rings to itself.
     pub fn open(settings: Settings) -> Result<Preview, PreviewError> {
         let settings_fault = |message: String| PreviewError { message, is_settings: true };
-        let user = users::of_capture(&settings).map_err(|error| settings_fault(error.to_string()))?;
+        let user = users::of_capture(&settings)
+            .map_err(|error| PreviewError { message: error.to_string(), is_settings: !error.may_pass() })?;
         let count = settings.interfaces.len();
         let budget = Budget::new(&settings, count, 1).map_err(|error| settings_fault(error.to_string()))?;
         let slot = Page::create(counts::layout(1, count)).map(|(page, _)| page.slot(0));

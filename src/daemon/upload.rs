@@ -10,7 +10,6 @@ use super::{
     post::Post,
     privileges,
     sandbox::{self, Role},
-    users,
 };
 use crate::{
     config::{LogLevel, Settings, SubmitServer},
@@ -43,8 +42,8 @@ pub fn run(mut post: Post, start: Start) -> bool {
             upload.attend(post);
             true
         }
-        Err((message, is_settings)) => {
-            post.send(&Report::Hopeless(message, is_settings));
+        Err(message) => {
+            post.send(&Report::Hopeless(message));
             post.close();
             false
         }
@@ -76,13 +75,12 @@ struct Pauses {
     next: Duration,
 }
 
-fn begin(post: &mut Post, start: &Start) -> Result<Upload, (String, bool)> {
+fn begin(post: &mut Post, start: &Start) -> Result<Upload, String> {
     let page = Page::of_this_process(delivery::layout(SLOTS)).ok();
     let slots = page.and_then(|page| Some([page.slot(0)?, page.slot(1)?]));
-    let slots = slots.ok_or_else(|| ("cannot map the page of counters".to_owned(), false))?;
-    let settings = Settings::from_text(&start.settings).map_err(|problems| (problems.to_string(), false))?;
-    let user = users::of_upload(&settings).map_err(|error| (error.to_string(), true))?;
-    privileges::drop_to(&user).map_err(|error| (error.to_string(), false))?;
+    let slots = slots.ok_or("cannot map the page of counters")?;
+    let settings = Settings::from_text(&start.settings).map_err(|problems| problems.to_string())?;
+    privileges::drop_to(&start.user).map_err(|error| error.to_string())?;
     let stages = directories::STAGES.map(|stage| settings.spool_dir.join(stage).join(&settings.channel));
     let places: Vec<Place> = stages.iter().map(|path| Place::new(path)).collect();
     if places.iter().any(|place| place.is.is_none()) {
@@ -91,8 +89,8 @@ fn begin(post: &mut Post, start: &Start) -> Result<Upload, (String, bool)> {
     let others = outside(&settings).iter().map(|path| Place::new(path)).collect();
     let clock = SystemClock::new();
     let service = Service::new(&settings, Done::Never, clock);
-    let service = service.map_err(|error| (format!("cannot prepare the upload: {error}"), false))?;
-    let entered = confine(&settings, &stages).map_err(|error| (error.to_string(), false))?;
+    let service = service.map_err(|error| format!("cannot prepare the upload: {error}"))?;
+    let entered = confine(&settings, &stages).map_err(|error| error.to_string())?;
     post.confined("upload", &entered);
     Ok(Upload { service, stages: places, others, slots, settings, clock, pauses: Pauses::default() })
 }

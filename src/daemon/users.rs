@@ -49,6 +49,11 @@ pub enum MissingUser {
 }
 
 impl MissingUser {
+    /// Whether another try may find it, with nothing changed here.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, MissingUser::Unreadable { .. })
+    }
+
     /// What is wrong, and what to do about it, if that is known.
     pub fn parts(&self) -> (String, String) {
         match self {
@@ -117,6 +122,28 @@ impl User {
     }
 }
 
+/// The users that the sensor's processes become.
+///
+/// Looked up once, before anything is captured: a database on another host may be slow, or silent for a while, and no process
+/// that is started anew is to wait for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Users {
+    /// Of the capture and the views child; the spool is this one's.
+    pub capture: User,
+    /// Of the upload child.
+    pub upload: User,
+}
+
+impl Users {
+    /// Those of the settings, or the one that started the sensor, if that was not root.
+    pub fn find(settings: &Settings) -> Result<Users, MissingUser> {
+        let capture = of_capture(settings)?;
+        let is_root = unistd::geteuid().is_root();
+        let upload = if is_root { User::find_sharing(&settings.upload_user, &capture)? } else { capture.clone() };
+        Ok(Users { capture, upload })
+    }
+}
+
 /// The user of the capture child: the one of the settings, or the one that started the sensor, if that was not root.
 pub fn of_capture(settings: &Settings) -> Result<User, MissingUser> {
     if unistd::geteuid().is_root() { User::find(&settings.user) } else { User::current() }
@@ -124,8 +151,7 @@ pub fn of_capture(settings: &Settings) -> Result<User, MissingUser> {
 
 /// The user of the upload child, likewise.
 pub fn of_upload(settings: &Settings) -> Result<User, MissingUser> {
-    let capture = of_capture(settings)?;
-    if unistd::geteuid().is_root() { User::find_sharing(&settings.upload_user, &capture) } else { Ok(capture) }
+    Users::find(settings).map(|users| users.upload)
 }
 
 /// The line that makes a user.

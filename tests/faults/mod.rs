@@ -14,6 +14,7 @@ mod service;
 mod settings;
 mod top;
 mod upload;
+mod users;
 mod views;
 #[cfg(target_arch = "x86_64")]
 mod would_send;

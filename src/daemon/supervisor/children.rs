@@ -8,15 +8,15 @@ use super::{
         counts, delivery, directories, network,
         page::Layout,
         samples::Samples,
-        upload, users, views,
+        upload,
+        users::User,
+        views,
     },
     Again, LEAVE, Supervisor,
 };
 use crate::time::Timestamp;
 use std::{io, process::ExitCode, time::Duration};
 
-/// Exit code: settings (EX_CONFIG of sysexits.h).
-const SETTINGS: u8 = 78;
 /// Exit code: usage or failure.
 const FAILED: u8 = 2;
 
@@ -47,7 +47,7 @@ impl Supervisor {
             return;
         }
         if self.upload.is_none() && self.upload_start.not_before <= now {
-            let start = self.start_order(Vec::new(), false);
+            let start = self.start_order(&self.users.upload, Vec::new(), false);
             self.upload =
                 self.started(Child::start(Role::Upload, start, delivery::layout(upload::SLOTS), now), Role::Upload);
         }
@@ -58,7 +58,7 @@ impl Supervisor {
             let names = self.interfaces.to_open(now, |name| up.is_up(name));
             if !names.is_empty() {
                 self.wants_successor = false;
-                let (layout, start) = (self.layout(&names), self.start_order(names, false));
+                let (layout, start) = (self.layout(&names), self.start_order(&self.users.capture, names, false));
                 self.capture = self.started(self.start_capture(start, layout, now), Role::Capture);
             }
             return;
@@ -77,7 +77,7 @@ impl Supervisor {
             let names = self.interfaces.to_open(now, |name| up.is_up(name));
             // Where nothing is captured from any more, there is nothing to wait for.
             let layout = self.layout(&names);
-            let start = self.start_order(names, !self.interfaces.active().is_empty());
+            let start = self.start_order(&self.users.capture, names, !self.interfaces.active().is_empty());
             self.successor = self.started(self.start_capture(start, layout, now), Role::Capture);
         }
     }
@@ -99,12 +99,13 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn start_order(&self, interfaces: Vec<String>, takes_over: bool) -> Start {
+    pub(super) fn start_order(&self, user: &User, interfaces: Vec<String>, takes_over: bool) -> Start {
         let settings = self.settings.to_text();
         // The child before the last may have packets still that the last one, which is gone, was to leave to it.
         let is_cut = self.leaving.iter().any(|child| child.role() == Role::Capture);
         let since = self.cut.filter(|_| is_cut);
-        Start { settings, interfaces, host: self.host.clone(), offset: self.seed, takes_over, since }
+        let (user, host) = (user.clone(), self.host.clone());
+        Start { settings, user, interfaces, host, offset: self.seed, takes_over, since }
     }
 
     fn layout(&self, interfaces: &[String]) -> Layout {
@@ -131,7 +132,7 @@ impl Supervisor {
         if self.views_start.not_before > now {
             return;
         }
-        let start = self.start_order(Vec::new(), false);
+        let start = self.start_order(&self.users.capture, Vec::new(), false);
         let passed = self.listeners.to_pass(board, self.samples.as_ref());
         let child = passed.and_then(|passed| Child::start_with(Role::Views, start, views::LAYOUT, Some(passed), now));
         self.views = self.started(child, Role::Views);
@@ -219,11 +220,11 @@ impl Supervisor {
             Report::Outdated => self.replace_upload(),
             Report::Paused(paused) => self.learn_pauses(Ok(paused)),
             Report::PausedUnread(error) => self.learn_pauses(Err(error)),
-            Report::Hopeless(message, is_settings) => {
+            Report::Hopeless(message) => {
                 self.log.error(&message);
                 // Without its views the sensor does its work all the same.
                 if !self.is_ready && role != Role::Views {
-                    self.stop(ExitCode::from(if is_settings { SETTINGS } else { FAILED }));
+                    self.stop(ExitCode::from(FAILED));
                 }
             }
         }
@@ -268,10 +269,7 @@ impl Supervisor {
 
     pub(super) fn make_spool_anew(&mut self) {
         let (spool, channel) = (&self.settings.spool_dir, &self.settings.channel);
-        let made = users::of_capture(&self.settings).map_err(|error| error.to_string()).and_then(|owner| {
-            directories::remake_spool(spool, channel, &directories::STAGES, &owner).map_err(|error| error.to_string())
-        });
-        match made {
+        match directories::remake_spool(spool, channel, &directories::STAGES, &self.users.capture) {
             Ok(()) => {
                 self.next_spool = None;
                 self.log.warning("the spool directory was gone; it is made anew");

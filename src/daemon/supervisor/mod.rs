@@ -13,7 +13,7 @@ mod state;
 
 use super::{
     SystemClock, backoff::Backoff, board::Board, child::Child, interfaces::Interfaces, listen::Listeners, log::Log,
-    orphans, samples::Samples, signals::Signals, timeline::Timeline,
+    orphans, samples::Samples, signals::Signals, timeline::Timeline, users::Users,
 };
 use crate::{
     config::Settings,
@@ -39,6 +39,7 @@ pub struct Supervisor {
     timeline: Timeline<SystemClock>,
     source: Source,
     settings: Settings,
+    users: Users,
     host: String,
     seed: u64,
     interfaces: Interfaces,
@@ -107,15 +108,15 @@ impl Again {
 }
 
 impl Supervisor {
-    /// With valid settings; nothing is started yet. `on_ready` is called when all children are.
+    /// With valid settings; nothing is started yet.
     pub fn new(
         source: Source,
         settings: Settings,
+        users: Users,
         host: String,
         log: Log,
         signals: Signals,
         listeners: Listeners,
-        on_ready: Option<Box<dyn FnOnce()>>,
     ) -> Supervisor {
         let clock = SystemClock::new();
         let seed = clock.wall().as_nanos() ^ u64::from(std::process::id()).rotate_left(32);
@@ -126,6 +127,7 @@ impl Supervisor {
             clock,
             timeline: Timeline::new(clock),
             source,
+            users,
             host,
             seed,
             interfaces: Interfaces::new(names),
@@ -157,12 +159,13 @@ impl Supervisor {
             next_account: clock.monotonic() + reload::ACCOUNT,
             next_feed: Duration::ZERO,
             status: String::new(),
-            on_ready,
+            on_ready: None,
         }
     }
 
-    /// Runs until it is told to leave, or cannot begin.
-    pub fn run(mut self) -> ExitCode {
+    /// Runs until it is told to leave, or cannot begin. `on_ready` is called when all children are ready.
+    pub fn run(mut self, on_ready: Option<Box<dyn FnOnce()>>) -> ExitCode {
+        self.on_ready = on_ready;
         self.miss_interfaces();
         self.prepare_views();
         self.read_pauses();

@@ -4,7 +4,7 @@ use super::{
     super::{
         channel::Order,
         paused::{Paused, Until},
-        privileges, users,
+        privileges,
     },
     LEAVE, Supervisor,
 };
@@ -57,11 +57,9 @@ impl Supervisor {
     /// At the start, before anything is captured; afterwards the upload child looks, since a file system may hang.
     pub(super) fn read_pauses(&mut self) {
         let spool = &self.settings.spool_dir;
-        let owner = users::of_capture(&self.settings).map_err(io::Error::other);
         // The directory is not root's to look into.
-        let read = owner.and_then(|owner| {
-            privileges::as_user(&owner, || Paused::read(spool)).map_err(io::Error::other).and_then(|read| read)
-        });
+        let read = privileges::as_user(&self.users.capture, || Paused::read(spool));
+        let read = read.map_err(io::Error::other).and_then(|read| read);
         self.learn_pauses(read.map_err(|error| error.to_string()));
     }
 

@@ -18,9 +18,8 @@ use super::{
     privileges,
     samples::{Sample, Watch},
     sandbox::{self, Role},
-    users,
 };
-use crate::{config::Settings, time::Clock};
+use crate::time::Clock;
 use clients::{Clients, Kind};
 use history::History;
 use serde_json::{Value, json};
@@ -68,22 +67,20 @@ pub fn run(mut post: Post, start: &Start, inherited: Inherited) -> bool {
             attend(post, inherited, &slot);
             true
         }
-        Err((message, is_settings)) => {
-            post.send(&Report::Hopeless(message, is_settings));
+        Err(message) => {
+            post.send(&Report::Hopeless(message));
             post.close();
             false
         }
     }
 }
 
-fn begin(post: &mut Post, start: &Start) -> Result<Slot, (String, bool)> {
+fn begin(post: &mut Post, start: &Start) -> Result<Slot, String> {
     let slot = Page::of_this_process(LAYOUT).ok().and_then(|page| page.slot(0));
-    let slot = slot.ok_or_else(|| ("cannot map the page of counters".to_owned(), false))?;
-    let settings = Settings::from_text(&start.settings).map_err(|problems| (problems.to_string(), false))?;
-    let user = users::of_capture(&settings).map_err(|error| (error.to_string(), true))?;
-    privileges::drop_to(&user).map_err(|error| (error.to_string(), false))?;
-    privileges::limit_data(MEMORY_MAX).map_err(|error| (error.to_string(), false))?;
-    let entered = sandbox::enter(&Role::Views).map_err(|error| (error.to_string(), false))?;
+    let slot = slot.ok_or("cannot map the page of counters")?;
+    privileges::drop_to(&start.user).map_err(|error| error.to_string())?;
+    privileges::limit_data(MEMORY_MAX).map_err(|error| error.to_string())?;
+    let entered = sandbox::enter(&Role::Views).map_err(|error| error.to_string())?;
     post.confined("views", &entered);
     Ok(slot)
 }
