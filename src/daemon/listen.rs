@@ -10,12 +10,11 @@ use crate::{
     escape::escaped,
 };
 use nix::{
-    fcntl::AT_FDCWD,
     sys::socket::{
         AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, listen, setsockopt, socket,
         sockopt::ReuseAddr,
     },
-    sys::stat::{FchmodatFlags, Mode, fchmodat},
+    sys::stat::{Mode, umask},
     unistd::Gid,
 };
 use std::{
@@ -63,8 +62,8 @@ const STATUS: u8 = 1;
 const METRICS: u8 = 2;
 const SAMPLES: u8 = 4;
 
-/// Of a socket's file: whoever may write to it may ask.
-const MODE: Mode = Mode::from_bits_truncate(0o660);
+/// What a socket's file is made without: whoever may write to it may ask, which are its owner and its group.
+const UMASK: Mode = Mode::from_bits_truncate(0o117);
 /// Clients that wait to be let in.
 const BACKLOG: i32 = 128;
 /// Of the directory that is made for it.
@@ -84,6 +83,8 @@ pub struct Listeners {
 
 impl Listeners {
     /// Binds what the settings name. The group may ask for the status; that of a sensor that is not root's is its own.
+    ///
+    /// Changes the umask for a moment, which is the whole process's: no other thread is to make files meanwhile.
     pub fn bind(settings: &Settings, group: Gid) -> Listeners {
         let mut listeners = Listeners::default();
         let path = &settings.status_socket;
@@ -128,19 +129,27 @@ impl Listeners {
             fs::set_permissions(directory, Permissions::from_mode(DIRECTORY))?; // whatever the umask
         }
         make_room(path)?;
-        let listener = UnixListener::bind(path)?;
+        let listener = bind_for_group(path)?;
         listener.set_nonblocking(true)?;
         self.files.push(SocketFile::new(path)?);
-        // Neither follows a link, which only who may write to the directory could have put there.
-        fchmodat(AT_FDCWD, path, MODE, FchmodatFlags::NoFollowSymlink)?;
         if fs::symlink_metadata(path)?.gid() != group.as_raw() {
             // A unit may have taken the right to; then it is for those who are root, or in the group that it is of.
+            // A link, which only who may write to the directory could have put there, is not followed.
             if let Err(error) = lchown(path, None, Some(group.as_raw())) {
                 self.failed.push(format!("the sensor's group cannot ask at {}: {error}", escaped(path)));
             }
         }
         Ok(listener.into())
     }
+}
+
+/// Makes the socket's file with its mode, so that there is no need to change it afterwards: where a link may have taken its
+/// place meanwhile, that takes a call that C libraries of old (glibc before 2.32) refuse. Binding follows no link.
+fn bind_for_group(path: &Path) -> io::Result<UnixListener> {
+    let before = umask(UMASK);
+    let bound = UnixListener::bind(path);
+    umask(before);
+    bound
 }
 
 /// Listens at an address, also when no interface has it yet, as may be while the system starts.
@@ -208,10 +217,48 @@ mod tests {
     use super::*;
     use crate::spool::part::tests::Scratch;
     use nix::unistd::getegid;
-    use std::net::TcpListener;
+    use std::{net::TcpListener, os::unix::fs::symlink, thread};
 
     fn bind(path: &Path) -> Listeners {
-        Listeners::bind(&Settings { status_socket: path.to_owned(), ..Settings::default() }, getegid())
+        bind_all(&Settings { status_socket: path.to_owned(), ..Settings::default() })
+    }
+
+    fn bind_all(settings: &Settings) -> Listeners {
+        apart(|| Listeners::bind(settings, getegid()))
+    }
+
+    /// In a thread with a umask of its own, as far as the system has that: other tests make files meanwhile.
+    fn apart<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+        let run = || {
+            #[cfg(target_os = "linux")]
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).unwrap();
+            run()
+        };
+        thread::scope(|scope| scope.spawn(run).join().unwrap())
+    }
+
+    #[test]
+    fn the_umask_neither_matters_nor_changes() {
+        let scratch = Scratch::new();
+        for mask in [0o000, 0o022, 0o077, 0o777] {
+            let path = scratch.0.join(format!("{mask:o}.sock"));
+            let mask = Mode::from_bits_truncate(mask);
+            let after = apart(|| {
+                let before = umask(mask);
+                let bound = bind_for_group(&path).map(drop);
+                (bound.unwrap(), umask(before)).1
+            });
+            assert_eq!((fs::symlink_metadata(&path).unwrap().mode() & 0o7777, after), (0o660, mask));
+        }
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_socket_is_not_followed() {
+        let scratch = Scratch::new();
+        let (path, target) = (scratch.0.join("status.sock"), scratch.0.join("elsewhere"));
+        symlink(&target, &path).unwrap();
+        assert!(apart(|| bind_for_group(&path).is_err()));
+        assert!(!bind(&path).failed.is_empty() && !target.exists());
     }
 
     #[test]
@@ -274,7 +321,7 @@ mod tests {
                 metrics_listen: Some(metrics),
                 ..Settings::default()
             };
-            Listeners::bind(&settings, getegid())
+            bind_all(&settings)
         };
         assert!(of(MetricsListen::Tcp("127.0.0.1:0".parse().unwrap())).metrics.is_some());
         assert!(of(MetricsListen::Unix(scratch.0.join("metrics.sock"))).metrics.is_some());
