@@ -95,6 +95,8 @@ fn background(args: &RunArgs) -> io::Result<ExitCode> {
 const READY: &[u8] = b"ready\n";
 
 fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
+    // First: lists of names may take seconds to read, and a HUP meanwhile is for the sensor.
+    let signals = Signals::for_supervisor()?;
     let (settings, notices) = match config::load_for_run(&args.config, &args.set) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -104,8 +106,7 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
             return Ok(ExitCode::from(SETTINGS));
         }
     };
-    // From here on a HUP is for the sensor, and no descriptor of who starts it for its children.
-    let signals = Signals::for_supervisor()?;
+    // From here on no descriptor of who starts it is for its children.
     daemon::keep_descriptors();
     let mut log = new_log(&settings, true);
     if args.background {
@@ -121,6 +122,7 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
             return Ok(ExitCode::from(of_user(&error)));
         }
     };
+    signals.leave_in_order();
     if let Err(error) = directories::make_spool(&settings.spool_dir, &settings.channel, &STAGES, &users.capture) {
         log.error(&error.to_string());
         return Ok(ExitCode::from(SETTINGS));

@@ -68,6 +68,7 @@ fn upload(args: &UploadArgs) -> Result<u8, Failed> {
         return test(&settings, &stages).map_err(|error| failed(&error));
     }
     let signals = Signals::for_supervisor().map_err(|error| failed(&error))?;
+    signals.leave_in_order();
     let mut log = Log::new(log::Options {
         level: settings.log_level,
         priority: settings.syslog_priority,

@@ -24,6 +24,8 @@ pub struct Signals {
     leave: Arc<AtomicBool>,
     reload: Arc<AtomicBool>,
     account: Arc<AtomicBool>,
+    /// Whether there is nothing to be done before the end.
+    at_once: Arc<AtomicBool>,
     /// Of signals that only wake, or do nothing.
     other: Arc<AtomicBool>,
 }
@@ -32,20 +34,30 @@ impl Signals {
     fn new() -> io::Result<Signals> {
         let (woken, wake) = UnixStream::pair()?;
         woken.set_nonblocking(true)?;
-        let [leave, reload, account, other] = [(); 4].map(|_| Arc::default());
-        Ok(Signals { woken, wake, leave, reload, account, other })
+        let [leave, reload, account, at_once, other] = [(); 5].map(|_| Arc::default());
+        Ok(Signals { woken, wake, leave, reload, account, at_once, other })
     }
 
-    /// TERM and INT, HUP, USR1 and CHLD.
+    /// TERM and INT, HUP, USR1 and CHLD. The first two end the process at once until [`Signals::leave_in_order`].
     pub fn for_supervisor() -> io::Result<Signals> {
         let signals = Signals::new()?;
-        let Signals { leave, reload, account, other, .. } = &signals;
+        let Signals { leave, reload, account, other, at_once, .. } = &signals;
+        at_once.store(true, Ordering::Relaxed);
+        for signal in [SIGTERM, SIGINT] {
+            // Not left to the system: the first process of a container would not end.
+            flag::register_conditional_shutdown(signal, 0, at_once.clone())?;
+        }
         for (signal, flag) in
             [(SIGTERM, leave), (SIGINT, leave), (SIGHUP, reload), (SIGUSR1, account), (SIGCHLD, other)]
         {
             signals.listen(signal, flag)?;
         }
         Ok(signals)
+    }
+
+    /// From now on there is something to be done before the end.
+    pub fn leave_in_order(&self) {
+        self.at_once.store(false, Ordering::Relaxed);
     }
 
     /// TERM alone. The others are the supervisor's, though a terminal or a service manager may send them to all.

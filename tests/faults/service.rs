@@ -3,13 +3,17 @@
 use super::{LEAVING, Load, Role, SOON, Sensor, World, wait_for};
 use crate::build;
 use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
+    sys::{
+        signal::{Signal, kill},
+        stat::Mode,
+    },
+    unistd::{Pid, mkfifo},
 };
 use std::{
     fs,
+    io::Write,
     net::UdpSocket,
-    os::unix::net::UnixDatagram,
+    os::unix::{fs::OpenOptionsExt, net::UnixDatagram},
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -52,6 +56,42 @@ impl Manager {
             heard.extend(self.hear());
         }
         heard
+    }
+}
+
+/// A sensor that reads its settings, and will as long as nobody writes to the list of names that it waits for.
+fn reads_settings(world: &World) -> (Sensor, fs::File) {
+    let list = world.path("names");
+    mkfifo(&list, Mode::from_bits_truncate(0o600)).unwrap();
+    world.configure(&[("DNSQR_FILTER_QNAMES_EXCLUDE_FILE", list.to_str().unwrap())]);
+    let sensor = world.begin();
+    let to_write = || fs::File::options().write(true).custom_flags(libc::O_NONBLOCK).open(&list).ok();
+    let writer = wait_for("somebody who reads the list", SOON, to_write);
+    (sensor, writer)
+}
+
+#[test]
+fn a_hup_before_the_settings_are_read_is_obeyed_when_they_are() {
+    let Some(world) = World::new() else { return };
+    let (mut sensor, mut list) = reads_settings(&world);
+    sensor.signal(Signal::SIGHUP);
+    fs::write(world.path("other"), "example.net\nexample.org\n").unwrap();
+    fs::rename(world.path("other"), world.path("names")).unwrap();
+    list.write_all(b"example.net\n").unwrap();
+    drop(list);
+    sensor.says("ready: ");
+    sensor.says("settings read again: DNSQR_FILTER_QNAMES_EXCLUDE");
+    sensor.leaves(Signal::SIGTERM);
+}
+
+#[test]
+fn it_leaves_at_once_when_nothing_has_begun() {
+    let Some(world) = World::new() else { return };
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let (mut sensor, _list) = reads_settings(&world);
+        sensor.signal(signal);
+        assert!(sensor.ends(LEAVING).success(), "{}", sensor.lines().join("\n"));
+        fs::remove_file(world.path("names")).unwrap();
     }
 }
 
