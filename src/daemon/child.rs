@@ -3,6 +3,7 @@
 use super::{
     channel::{Channel, Order, Report, Start},
     counts::Counts,
+    network,
     page::{Layout, Page},
 };
 use nix::poll::PollFd;
@@ -61,8 +62,8 @@ pub struct Child {
     channel: Channel,
     /// Its counters, and how often its threads have turned.
     page: Page,
-    /// The interfaces that it was told to open, in the order of their counters.
-    interfaces: Vec<String>,
+    /// The interfaces that it was told to open, in the order of their counters, and their numbers before it did.
+    interfaces: Vec<(String, Option<u32>)>,
     /// When it was started.
     started: Duration,
     /// Whether it has said that it is.
@@ -100,8 +101,8 @@ impl Child {
         // Its own process group: what a terminal sends is for the supervisor.
         let (page, shared) = Page::create(layout)?;
         command.env_clear().current_dir("/").process_group(0).stdin(Stdio::from(theirs)).stdout(Stdio::from(shared));
+        let interfaces = start.interfaces.iter().map(|name| (name.clone(), network::index(name))).collect();
         let process = command.spawn()?;
-        let interfaces = start.interfaces.clone();
         channel.send(&Order::Start(start));
         Ok(Child {
             role,
@@ -170,8 +171,9 @@ impl Child {
         self.page.slot(0).map(|slot| slot.record()).unwrap_or_default()
     }
 
-    /// The interfaces that it was told to open, in the order of their counters.
-    pub fn interfaces(&self) -> &[String] {
+    /// The interfaces that it was told to open, in the order of their counters, with their numbers before it did: who has a
+    /// name later may be another one.
+    pub fn interfaces(&self) -> &[(String, Option<u32>)] {
         &self.interfaces
     }
 

@@ -17,7 +17,7 @@ pub struct Interfaces {
 struct Known {
     name: String,
     state: State,
-    /// Its number when it was captured from; another one means another interface of that name.
+    /// Its number before it was opened; another one means another interface of that name.
     index: Option<u32>,
     /// Since when it is down, though open: then no packet comes, and when it is up again they come by themselves.
     down: Option<Duration>,
@@ -131,7 +131,7 @@ impl Interfaces {
 
     /// Those that are captured from under a name that is another interface's now, or nobody's.
     pub fn renamed(&self, index: impl Fn(&str) -> Option<u32>) -> Vec<String> {
-        let renamed = |known: &Known| known.index.is_some() && index(&known.name) != known.index;
+        let renamed = |known: &Known| index(&known.name) != known.index;
         self.names(|known| known.state == State::Captured && renamed(known))
     }
 

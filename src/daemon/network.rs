@@ -25,6 +25,11 @@ pub fn interfaces() -> Interfaces {
     Interfaces { up }
 }
 
+/// An interface's number, which another one of the same name does not have.
+pub fn index(name: &str) -> Option<u32> {
+    if_nametoindex(name).ok()
+}
+
 impl Interfaces {
     /// Whether there is one of that name.
     pub fn exists(&self, name: &str) -> bool {
@@ -39,11 +44,6 @@ impl Interfaces {
     /// Whether its link is there: a cable with something at the other end. None, if there is no such interface.
     pub fn is_running(&self, name: &str) -> Option<bool> {
         self.up.get(name).map(|(_, is_running)| *is_running)
-    }
-
-    /// Its number, which another one of the same name does not have.
-    pub fn index(&self, name: &str) -> Option<u32> {
-        if_nametoindex(name).ok()
     }
 
     /// What keeps one from being captured from.

@@ -1,8 +1,12 @@
 //! Settings that cannot be used, and interfaces that go.
 
 use super::{Role, SOON, Sensor, World, wait_for};
-use nix::sys::signal::Signal;
-use std::fs;
+use crate::namespace::skipped;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{fs, process::Command};
 
 /// Starts it, and it ends with exit code 78; what it said.
 #[track_caller]
@@ -171,4 +175,36 @@ fn new_settings_may_name_an_interface_that_is_not_there_yet() {
     drop(load);
     let account = sensor.leaves(Signal::SIGTERM);
     assert_eq!(world.waiting(), account.count("written"), "{account:?}");
+}
+
+#[test]
+fn an_interface_that_is_renamed_while_its_ring_is_opened_is_not_taken_for_the_one_that_has_its_name_then() {
+    let Some(world) = World::new() else { return };
+    let mut sensor = world.begin();
+    let capture = Pid::from_raw(sensor.child(Role::Capture));
+    let has_ring = || {
+        let sockets = fs::read_to_string(format!("/proc/{capture}/net/packet")).unwrap();
+        sockets.lines().count() > 1 // below the heading
+    };
+    // By small steps, so that it is open and not ready.
+    wait_for("a ring", SOON, || {
+        kill(capture, Signal::SIGSTOP).unwrap();
+        if !has_ring() {
+            kill(capture, Signal::SIGCONT).unwrap();
+            return None;
+        }
+        Some(())
+    });
+    // One that is up, which gives no error: kernels before 6.2 refuse it.
+    let arguments = ["-n", &world.namespace.0, "link", "set", "a0", "name", "c0"];
+    if !Command::new("ip").args(arguments).output().unwrap().status.success() {
+        return skipped("this kernel renames no interface that is up");
+    }
+    world.namespace.link(&["add", "a0", "type", "veth", "peer", "name", "d0"]);
+    world.namespace.link(&["set", "a0", "up"]);
+    world.namespace.link(&["set", "d0", "up"]);
+    kill(capture, Signal::SIGCONT).unwrap();
+    sensor.says("interface a0: it has another name now, or another one has its name");
+    sensor.says("captures from a0 again");
+    sensor.leaves(Signal::SIGTERM);
 }

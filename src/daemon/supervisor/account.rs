@@ -27,7 +27,7 @@ impl Account {
                 let counts = child.counts();
                 self.ledger.add(&counts.ledger);
                 self.vitals.add(&counts.vitals);
-                for (name, link) in child.interfaces().iter().zip(&counts.links) {
+                for ((name, _), link) in child.interfaces().iter().zip(&counts.links) {
                     self.add_link(name, link);
                 }
             }

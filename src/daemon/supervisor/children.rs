@@ -67,7 +67,7 @@ impl Supervisor {
         if !is_settled || self.successor.is_some() || self.successor_start.not_before > now {
             return;
         }
-        let renamed = self.interfaces.renamed(|name| up.index(name));
+        let renamed = self.interfaces.renamed(network::index);
         for name in &renamed {
             self.interface_lost(name, "it has another name now, or another one has its name", now);
         }
@@ -247,9 +247,9 @@ impl Supervisor {
                 self.leaving.push(old);
             }
         }
-        self.capture.iter_mut().for_each(|child| child.is_ready = true);
-        let up = network::interfaces();
-        let opened: Vec<_> = opened.iter().map(|name| (name.clone(), up.index(name))).collect();
+        let Some(capture) = &mut self.capture else { return };
+        capture.is_ready = true;
+        let opened: Vec<_> = capture.interfaces().iter().filter(|(name, _)| opened.contains(name)).cloned().collect();
         let back = self.interfaces.captured(&opened, now);
         if !back.is_empty() && self.is_ready {
             self.log.info(&format!("captures from {} again", back.join(", ")));
