@@ -37,8 +37,12 @@ const TICK: Duration = Duration::from_millis(50);
 /// The process. Its channel is descriptor 0, its page descriptor 1; `samples` is the page for those who watch. Everything that goes wrong is reported.
 pub fn run(mut post: Post, start: Start, samples: Option<OwnedFd>) -> bool {
     match begin(&mut post, start, samples) {
-        Ok(capture) => {
+        Ok(Some(capture)) => {
             capture.attend(post);
+            true
+        }
+        Ok(None) => {
+            post.close();
             true
         }
         Err(Hopeless { message, is_final }) => {
@@ -74,8 +78,9 @@ struct Capture {
     reports: Receiver<Report>,
 }
 
-/// Everything up to the first packet: what needs privileges first, then giving them up, then the rest.
-fn begin(post: &mut Post, start: Start, samples: Option<OwnedFd>) -> Result<Capture, Hopeless> {
+/// Everything up to the first packet: what needs privileges first, then giving them up, then the rest. None, if there is
+/// nothing to begin for.
+fn begin(post: &mut Post, start: Start, samples: Option<OwnedFd>) -> Result<Option<Capture>, Hopeless> {
     let settings = Settings::from_text(&start.settings).map_err(hopeless)?;
     let threads = settings.capture_threads;
     let page = Page::of_this_process(counts::layout(threads, start.interfaces.len()));
@@ -83,8 +88,7 @@ fn begin(post: &mut Post, start: Start, samples: Option<OwnedFd>) -> Result<Capt
     let samplers = Sampler::of_threads(samples.as_ref(), threads)
         .map_err(|error| hopeless(format!("cannot map the page of samples: {error}")))?;
     drop(samples);
-    let wanted = settings.interfaces.iter().filter(|interface| start.interfaces.contains(&interface.name));
-    let (interfaces, rings) = open(post, wanted.cloned().collect(), &settings)?;
+    let Some((interfaces, rings)) = open(post, &start, &settings)? else { return Ok(None) };
     let budget = Budget::new(&settings, settings.interfaces.len(), threads).map_err(hopeless)?;
 
     privileges::drop_to(&start.user).map_err(hopeless)?;
@@ -147,39 +151,65 @@ fn begin(post: &mut Post, start: Start, samples: Option<OwnedFd>) -> Result<Capt
     }
     let slot = page.slot(threads).ok_or_else(|| hopeless("the page of counters is too small"))?;
     post.send(&Report::Ready(ready, interfaces));
-    Ok(Capture { control, threads: handles, output, slot, reports })
+    Ok(Some(Capture { control, threads: handles, output, slot, reports }))
 }
 
-/// Opens all interfaces that can be opened, for every thread.
-fn open(
-    post: &mut Post,
-    mut interfaces: Vec<Interface>,
-    settings: &Settings,
-) -> Result<(Vec<String>, Vec<Vec<Ring>>), Hopeless> {
+/// Interfaces, and the rings of them for every thread.
+type Opened = (Vec<String>, Vec<Vec<Ring>>);
+
+/// Opens all interfaces that can be opened, for every thread. None, if the child is only for some and these cannot be.
+fn open(post: &mut Post, start: &Start, settings: &Settings) -> Result<Option<Opened>, Hopeless> {
     let options = options(settings);
+    let wanted = settings.interfaces.iter().filter(|interface| start.interfaces.contains(&interface.name));
+    let mut interfaces: Vec<Interface> = wanted.cloned().collect();
+    let mut failed: Vec<OpenError> = Vec::new();
     loop {
+        if is_needless(start, &interfaces) {
+            // Whatever else has failed is captured from by the other child, which goes on.
+            failed.retain(|error| start.only_for.contains(&error.interface));
+            report_failed(post, &failed);
+            return Ok(None);
+        }
+        // None at all, where the settings name none that is there, is another matter.
+        if interfaces.is_empty() && !failed.is_empty() {
+            report_failed(post, &failed);
+            return Err(Hopeless { is_final: false, ..hopeless("no interface could be opened") });
+        }
         match live::open(&interfaces, settings.capture_threads, &options) {
             Ok(rings) => {
-                for ring in rings.iter().flatten() {
-                    ring.warning().into_iter().for_each(|line| post.send(&Report::Log(LogLevel::Warning, line.into())));
-                }
-                let first = rings.first().into_iter().flatten();
-                for ring in first {
-                    post.send(&Report::Log(LogLevel::Debug, describe(ring)));
-                }
-                return Ok((interfaces.into_iter().map(|interface| interface.name).collect(), rings));
+                report_failed(post, &failed);
+                describe_all(post, &rings);
+                return Ok(Some((interfaces.into_iter().map(|interface| interface.name).collect(), rings)));
             }
             Err(error @ OpenError { fault: OpenFault::NoPermission(_), .. }) => return Err(hopeless(error)),
             Err(error) => {
-                let failed = interfaces.iter().position(|interface| interface.name == error.interface);
-                let Some(failed) = failed else { return Err(hopeless(error)) };
-                interfaces.remove(failed);
-                post.send(&Report::InterfaceLost(error.interface.clone(), error.to_string()));
-                if interfaces.is_empty() {
-                    return Err(Hopeless { is_final: false, ..hopeless("no interface could be opened") });
-                }
+                let place = interfaces.iter().position(|interface| interface.name == error.interface);
+                let Some(place) = place else { return Err(hopeless(error)) };
+                interfaces.remove(place);
+                failed.push(error);
             }
         }
+    }
+}
+
+/// Whether it is only for interfaces that are not among these: to take the packets over would cost the other child its
+/// tables, for nothing.
+fn is_needless(start: &Start, interfaces: &[Interface]) -> bool {
+    !start.only_for.is_empty() && !interfaces.iter().any(|interface| start.only_for.contains(&interface.name))
+}
+
+fn report_failed(post: &mut Post, failed: &[OpenError]) {
+    for error in failed {
+        post.send(&Report::InterfaceLost(error.interface.clone(), error.to_string()));
+    }
+}
+
+fn describe_all(post: &mut Post, rings: &[Vec<Ring>]) {
+    for ring in rings.iter().flatten() {
+        ring.warning().into_iter().for_each(|line| post.send(&Report::Log(LogLevel::Warning, line.into())));
+    }
+    for ring in rings.first().into_iter().flatten() {
+        post.send(&Report::Log(LogLevel::Debug, describe(ring)));
     }
 }
 

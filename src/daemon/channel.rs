@@ -53,6 +53,8 @@ pub struct Start {
     pub takes_over: bool,
     /// Another child has the packets up to there, and is leaving.
     pub since: Option<Timestamp>,
+    /// Where there are any: if none of these can be opened, the other child goes on, and this one has nothing to do.
+    pub only_for: Vec<String>,
 }
 
 /// What a child tells the supervisor.
@@ -100,10 +102,10 @@ impl Message for Order {
 
     fn encode(&self) -> (u8, String) {
         match self {
-            Order::Start(Start { settings, user, interfaces, host, offset, takes_over, since }) => {
+            Order::Start(Start { settings, user, interfaces, host, offset, takes_over, since, only_for }) => {
                 let since = since.map_or(0, Timestamp::as_nanos);
-                let (user, interfaces) = (user_to_text(user), interfaces.join(","));
-                (b'S', format!("{user}\n{interfaces}\n{host}\n{offset}\n{takes_over}\n{since}\n{settings}"))
+                let (user, interfaces, only_for) = (user_to_text(user), interfaces.join(","), only_for.join(","));
+                (b'S', format!("{user}\n{interfaces}\n{host}\n{offset}\n{takes_over}\n{since}\n{only_for}\n{settings}"))
             }
             Order::Settings(text) => (b'C', text.clone()),
             Order::Look => (b'N', String::new()),
@@ -114,11 +116,11 @@ impl Message for Order {
     fn decode(kind: u8, text: &str) -> Option<Order> {
         Some(match kind {
             b'S' => {
-                let mut lines = text.splitn(7, '\n');
+                let mut lines = text.splitn(8, '\n');
                 let mut line = || lines.next();
                 let (user, interfaces, host) = (user_from_text(line()?)?, line()?, line()?);
                 let (offset, takes_over) = (line()?, line()?);
-                let (since, settings) = (line()?.parse().ok()?, line()?);
+                let (since, only_for, settings) = (line()?.parse().ok()?, line()?, line()?);
                 Order::Start(Start {
                     settings: settings.to_owned(),
                     user,
@@ -127,6 +129,7 @@ impl Message for Order {
                     offset: offset.parse().ok()?,
                     takes_over: takes_over.parse().ok()?,
                     since: Some(Timestamp::from_nanos(since)).filter(|since| since.as_nanos() > 0),
+                    only_for: list(only_for),
                 })
             }
             b'C' => Order::Settings(text.to_owned()),
@@ -366,9 +369,17 @@ mod tests {
             offset: 17,
             takes_over: true,
             since: None,
+            only_for: vec!["eth1".into()],
         };
         let cut = Timestamp::from_nanos(u64::MAX);
-        let alone = Start { user: user(&[]), interfaces: vec![], takes_over: false, since: Some(cut), ..start.clone() };
+        let alone = Start {
+            user: user(&[]),
+            interfaces: vec![],
+            takes_over: false,
+            since: Some(cut),
+            only_for: vec![],
+            ..start.clone()
+        };
         let orders = [
             Order::Start(start),
             Order::Start(alone),

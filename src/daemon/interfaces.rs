@@ -23,6 +23,8 @@ struct Known {
     down: Option<Duration>,
     /// How long to wait after the next failure.
     wait: Duration,
+    /// It is there and could not be opened, since it was last captured from.
+    is_refused: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,7 +41,10 @@ enum State {
 impl Interfaces {
     /// None of them is captured from.
     pub fn new(names: impl IntoIterator<Item = String>) -> Interfaces {
-        let known = |name| Known { name, state: State::New, index: None, down: None, wait: RETRY_MIN };
+        let known = |name| {
+            let (state, wait) = (State::New, RETRY_MIN);
+            Known { name, state, index: None, down: None, wait, is_refused: false }
+        };
         Interfaces { known: names.into_iter().map(known).collect(), past: Gaps::default() }
     }
 
@@ -62,6 +67,7 @@ impl Interfaces {
         for known in &mut self.known {
             let Some((_, index)) = opened.iter().find(|(name, _)| *name == known.name) else { continue };
             known.index = *index;
+            known.is_refused = false;
             if let State::Lost { .. } = known.state {
                 back.push(known.name.clone());
                 self.past = add(self.past.clone(), known.gap(now));
@@ -71,8 +77,8 @@ impl Interfaces {
         back
     }
 
-    /// Nothing comes from this one any more. True if that is new.
-    pub fn lost(&mut self, name: &str, now: Duration) -> bool {
+    /// Nothing comes from this one any more, or it is there and cannot be opened. True if that is new.
+    pub fn lost(&mut self, name: &str, is_refused: bool, now: Duration) -> bool {
         let Some(known) = self.known.iter_mut().find(|known| known.name == name) else { return false };
         let (since, is_new) = match (known.state, known.down.take()) {
             (State::Lost { since, .. }, _) => (since, false),
@@ -84,7 +90,9 @@ impl Interfaces {
         }
         known.state = State::Lost { since, retry: now + known.wait };
         known.wait = (known.wait * 2).min(RETRY_MAX);
-        is_new
+        let is_news = is_new || is_refused && !known.is_refused;
+        known.is_refused |= is_refused;
+        is_news
     }
 
     /// The process that captured is gone: all it captured from is lost, to be tried at once.
@@ -213,8 +221,8 @@ mod tests {
     #[test]
     fn a_lost_interface_is_told_once_and_its_gap_lasts_until_it_is_back() {
         let mut interfaces = interfaces();
-        assert!(interfaces.lost("a", secs(10)));
-        assert!(!interfaces.lost("a", secs(11)));
+        assert!(interfaces.lost("a", false, secs(10)));
+        assert!(!interfaces.lost("a", false, secs(11)));
         let states = interfaces.states(secs(12));
         assert_eq!(states[0], ("a".to_owned(), "missing", Some(secs(2))));
         assert_eq!(states[1], ("b".to_owned(), "captured", None));
@@ -225,12 +233,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_there_at_last_and_cannot_be_opened_is_told_once_more() {
+        let mut interfaces = interfaces();
+        assert!(interfaces.lost("a", false, secs(10)));
+        assert!(interfaces.lost("a", true, secs(11)));
+        assert!(!interfaces.lost("a", true, secs(12)));
+        assert!(!interfaces.lost("a", false, secs(13)));
+        assert_eq!(interfaces.gaps(secs(15)), Gaps { count: 1, milliseconds: 5000 });
+        interfaces.captured(&[("a".to_owned(), Some(3))], secs(20));
+        assert!(interfaces.lost("a", true, secs(30)));
+        assert!(!interfaces.lost("a", true, secs(31)));
+    }
+
+    #[test]
     fn what_fails_again_and_again_is_tried_less_and_less_often() {
         let mut interfaces = interfaces();
         let mut now = secs(0);
         let mut waits = Vec::new();
         for _ in 0..9 {
-            interfaces.lost("a", now);
+            interfaces.lost("a", false, now);
             let failed = now;
             while interfaces.to_try(now, |_| true).is_empty() {
                 now += secs(1);
@@ -256,7 +277,7 @@ mod tests {
     fn one_that_is_down_and_then_deleted_is_one_gap() {
         let mut interfaces = interfaces();
         interfaces.watch(secs(5), |name| name != "a");
-        assert!(!interfaces.lost("a", secs(6)));
+        assert!(!interfaces.lost("a", false, secs(6)));
         interfaces.captured(&[("a".to_owned(), Some(3))], secs(8));
         assert_eq!(interfaces.gaps(secs(99)), Gaps { count: 1, milliseconds: 3000 });
     }
@@ -289,7 +310,7 @@ mod tests {
     #[test]
     fn other_settings_keep_what_is_captured_and_close_gaps_of_what_is_not_wanted_any_more() {
         let mut interfaces = interfaces();
-        interfaces.lost("b", secs(1));
+        interfaces.lost("b", false, secs(1));
         interfaces.rename(["a".to_owned(), "c".to_owned()], secs(3));
         assert_eq!(interfaces.active(), ["a"]);
         assert_eq!(interfaces.to_open(secs(3), |_| true), ["a", "c"]);

@@ -132,6 +132,41 @@ fn an_interface_that_goes_is_told_once_each_way() {
 }
 
 #[test]
+fn an_interface_that_cannot_be_opened_costs_the_others_nothing() {
+    let Some(world) = World::new() else { return };
+    // By its name libpcap takes it for the kernel's firewall log, which is no packets of this kind or not to be had.
+    let refused = "nflog";
+    world.configure(&[("interface", "a0, nflog, a1"), ("DNSQR_QUERY_TIMEOUT", "60")]);
+    let mut sensor = world.start();
+    let child = sensor.child(Role::Capture);
+    let load = world.send(1000);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    load.stop();
+    let skip = sensor.lines().len();
+    world.namespace.link(&["add", refused, "type", "veth", "peer", "name", "peer"]);
+    world.namespace.link(&["set", refused, "up"]);
+    sensor.says_after(skip, "interface nflog: cannot capture on nflog: ");
+    let tries = || sensor.lines().iter().skip(skip).filter(|line| line.contains("started the capture process")).count();
+    wait_for("another try, and a third", SOON, || (tries() >= 3).then_some(()));
+    assert_eq!(sensor.child(Role::Capture), child, "{:?}", sensor.lines());
+    let skip = sensor.lines().len();
+    sensor.signal(Signal::SIGUSR1);
+    sensor.says_after(skip, "sie: written");
+    let account = sensor.account();
+    assert!(account.count("queries.open") > 0 && account.count("queries.handover") == 0, "{account:?}");
+    let lines = sensor.lines();
+    let told = lines.iter().filter(|line| line.contains("nothing is captured from it until it is back")).count();
+    assert_eq!(told, 3, "a1 and nflog were not there, then nflog was: {lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("a new one starts")), "{lines:?}");
+    // Others are taken over all the same.
+    world.namespace.add_pair(1);
+    sensor.says_after(skip, "captures from a1 again");
+    wait_for("the old process's end", SOON, || (sensor.child(Role::Capture) != child).then_some(()));
+    let account = sensor.leaves(Signal::SIGTERM);
+    assert_eq!(world.waiting(), account.count("written"), "{account:?}");
+}
+
+#[test]
 fn an_interface_that_is_not_there_yet_is_waited_for() {
     let Some(world) = World::new() else { return };
     world.namespace.link(&["set", "a0", "down"]);

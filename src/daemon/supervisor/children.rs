@@ -30,13 +30,13 @@ impl Supervisor {
         let up = network::interfaces();
         for name in self.interfaces.untried() {
             if !up.is_up(&name) {
-                self.interface_lost(&name, up.why_not(&name), now);
+                self.interface_lost(&name, up.why_not(&name), false, now);
             }
         }
     }
 
-    pub(super) fn interface_lost(&mut self, name: &str, reason: &str, now: Duration) {
-        if self.interfaces.lost(name, now) {
+    fn interface_lost(&mut self, name: &str, reason: &str, is_refused: bool, now: Duration) {
+        if self.interfaces.lost(name, is_refused, now) {
             self.log.warning(&format!("interface {name}: {reason}; nothing is captured from it until it is back"));
         }
     }
@@ -69,15 +69,19 @@ impl Supervisor {
         }
         let renamed = self.interfaces.renamed(network::index);
         for name in &renamed {
-            self.interface_lost(name, "it has another name now, or another one has its name", now);
+            self.interface_lost(name, "it has another name now, or another one has its name", false, now);
         }
         let back = self.interfaces.to_try(now, |name| up.is_up(name));
-        if self.wants_successor || !back.is_empty() || !renamed.is_empty() {
+        let is_wanted = self.wants_successor || !renamed.is_empty();
+        if is_wanted || !back.is_empty() {
             self.wants_successor = false;
             let names = self.interfaces.to_open(now, |name| up.is_up(name));
             // Where nothing is captured from any more, there is nothing to wait for.
             let layout = self.layout(&names);
-            let start = self.start_order(&self.users.capture, names, !self.interfaces.active().is_empty());
+            let mut start = self.start_order(&self.users.capture, names, !self.interfaces.active().is_empty());
+            if !is_wanted {
+                start.only_for = back;
+            }
             self.successor = self.started(self.start_capture(start, layout, now), Role::Capture);
         }
     }
@@ -105,7 +109,7 @@ impl Supervisor {
         let is_cut = self.leaving.iter().any(|child| child.role() == Role::Capture);
         let since = self.cut.filter(|_| is_cut);
         let (user, host) = (user.clone(), self.host.clone());
-        Start { settings, user, interfaces, host, offset: self.seed, takes_over, since }
+        Start { settings, user, interfaces, host, offset: self.seed, takes_over, since, only_for: Vec::new() }
     }
 
     fn layout(&self, interfaces: &[String]) -> Layout {
@@ -190,10 +194,12 @@ impl Supervisor {
         }
     }
 
-    /// What a child that is gone had still to say: log lines, and why.
-    pub(super) fn heed_last(&mut self, report: Report, role: Role) {
-        if let Report::Log(..) | Report::Hopeless(..) | Report::Published = report {
-            self.heed(report, role, false);
+    /// What a child that is gone had still to say: log lines, and why; what it could not open, if it came no further.
+    pub(super) fn heed_last(&mut self, report: Report, role: Role, is_opening: bool) {
+        match report {
+            Report::Log(..) | Report::Hopeless(..) | Report::Published => self.heed(report, role, false),
+            Report::InterfaceLost(..) if is_opening => self.heed(report, role, true),
+            _ => {}
         }
     }
 
@@ -206,7 +212,8 @@ impl Supervisor {
                 // libpcap's words for an interface that is down or gone differ from version to version.
                 let up = network::interfaces();
                 let reason = if up.is_up(&name) { reason } else { up.why_not(&name).to_owned() };
-                self.interface_lost(&name, &reason, now);
+                let is_opening = is_successor || self.capture.as_ref().is_some_and(|child| !child.is_ready);
+                self.interface_lost(&name, &reason, is_opening && up.is_up(&name), now);
             }
             Report::Ready(..) if role == Role::Upload => {
                 self.upload.iter_mut().for_each(|child| child.is_ready = true);

@@ -22,8 +22,8 @@ impl Supervisor {
             self.child_ended(child, status);
         }
         if let Some((child, status)) = ended(&mut self.successor) {
-            // What it was wanted for is still to be done.
-            self.wants_successor = true;
+            // What it was wanted for is still to be done; unless that was for interfaces alone that it could not open.
+            self.wants_successor |= !status.success();
             self.child_ended(child, status);
         }
         if let Some((child, status)) = ended(&mut self.capture) {
@@ -48,12 +48,13 @@ impl Supervisor {
 
     fn child_ended(&mut self, mut child: Child, status: ExitStatus) {
         let now = self.now();
+        let is_opening = !child.is_ready && !child.is_leaving();
         loop {
             let reports = child.reports();
             if reports.is_empty() {
                 break;
             }
-            reports.into_iter().for_each(|report| self.heed_last(report, child.role()));
+            reports.into_iter().for_each(|report| self.heed_last(report, child.role(), is_opening));
         }
         let (name, pid) = (child.role().name(), child.pid());
         let was_killed = !status.success();
@@ -62,7 +63,9 @@ impl Supervisor {
         account.ended(was_killed && child.role() == Role::Capture);
         let (transactions, queries) = (account.ledger.output.lost_transactions, account.ledger.queries.lost);
         self.past.merge(account);
-        if status.success() && (child.is_leaving() || self.stops.is_some()) {
+        // A successor that none is needed of leaves by itself.
+        let is_needless = is_opening && child.role() == Role::Capture && self.capture.is_some();
+        if status.success() && (child.is_leaving() || self.stops.is_some() || is_needless) {
             return self.log.debug(&format!("the {name} process, {pid}, has left"));
         }
         let ending = child::ending(status);
