@@ -74,7 +74,7 @@ pub struct Child {
     killed: Option<Duration>,
     /// Since when it does not listen.
     deaf: Option<Duration>,
-    /// How often its threads had turned when one of them last did, and when that was.
+    /// How often its threads had turned when one of them last did, and when that was; when it was started, at first.
     turns: (Vec<u64>, Duration),
 }
 
@@ -202,7 +202,7 @@ impl Child {
     /// How long at least one of its threads has not turned, or how long it takes to become ready.
     pub fn silence(&mut self, now: Duration) -> Duration {
         if !self.is_ready {
-            return self.age(now);
+            return now.saturating_sub(self.turns.1);
         }
         let turns: Vec<u64> = self.page.turns().collect();
         let (before, _) = &self.turns;
@@ -210,6 +210,13 @@ impl Child {
             self.turns = (turns, now);
         }
         now.saturating_sub(self.turns.1)
+    }
+
+    /// Gives it so much more time for everything: nobody looked, and it may have stood still for as long.
+    pub fn spare(&mut self, time: Duration) {
+        self.turns.1 += time;
+        let others = self.leave_by.iter_mut().chain(&mut self.killed).chain(&mut self.deaf);
+        others.for_each(|at| *at += time);
     }
 
     /// Ends it, whatever it does.
@@ -237,28 +244,81 @@ pub fn ending(status: ExitStatus) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_does_not_end_when_it_is_killed_hangs_again_only_after_a_while() {
-        let secs = Duration::from_secs;
-        let (channel, _theirs) = Channel::pair().unwrap();
-        let mut child = Child {
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// One that was started at 0, with one thread, and has a process that ends by itself.
+    fn child(is_ready: bool) -> (Child, OwnedFd) {
+        let (channel, theirs) = Channel::pair().unwrap();
+        let child = Child {
             role: Role::Capture,
             process: Command::new("true").spawn().unwrap(),
             channel,
             page: Page::create(Layout { slots: 1, words: 0 }).unwrap().0,
             interfaces: Vec::new(),
             started: secs(0),
-            is_ready: true,
-            leave_by: Some(secs(15)),
+            is_ready,
+            leave_by: None,
             deaf: None,
             killed: None,
             turns: (Vec::new(), secs(0)),
         };
+        (child, theirs)
+    }
+
+    /// The first full second at which it hangs.
+    fn hangs_at(child: &mut Child) -> Option<u64> {
+        (0..200).find(|&now| child.hangs(secs(now)))
+    }
+
+    #[test]
+    fn what_does_not_end_when_it_is_killed_hangs_again_only_after_a_while() {
+        let (mut child, _theirs) = child(true);
+        child.leave_by = Some(secs(15));
         assert!(!child.hangs(secs(15)));
         assert!(child.hangs(secs(16)));
         let _ = child.kill(secs(16));
         assert!(!child.hangs(secs(46)));
         assert!(child.hangs(secs(47)));
+        child.process.wait().unwrap();
+    }
+
+    #[test]
+    fn time_in_which_nobody_looked_is_not_held_against_a_child() {
+        for is_ready in [false, true] {
+            let (mut child, _theirs) = child(is_ready);
+            assert!(!child.hangs(secs(0)));
+            child.spare(secs(100));
+            assert_eq!(hangs_at(&mut child), Some(131));
+            assert_eq!(child.age(secs(131)), secs(131), "how old it is has nothing to do with it");
+            child.process.wait().unwrap();
+        }
+        let (mut leaving, _theirs) = child(true);
+        leaving.leave(Order::Leave(None), secs(0), secs(15));
+        assert!(!leaving.hangs(secs(0)));
+        leaving.spare(secs(100));
+        assert_eq!(hangs_at(&mut leaving), Some(116));
+        leaving.process.wait().unwrap();
+    }
+
+    #[test]
+    fn a_child_that_does_not_listen_is_spared_for_as_long_as_nobody_looked() {
+        let (mut child, theirs) = child(true);
+        drop(theirs);
+        // A process that another test is just starting may have the other end for a moment.
+        while child.channel.is_open() {
+            child.reports();
+        }
+        let turns = |child: &Child| child.page.slot(0).unwrap().turn();
+        assert!(!child.hangs(secs(0)));
+        child.spare(secs(100));
+        turns(&child);
+        assert!(!child.hangs(secs(110)), "it turns");
+        turns(&child);
+        assert!(!child.hangs(secs(130)));
+        turns(&child);
+        assert!(child.hangs(secs(131)), "and is deaf");
         child.process.wait().unwrap();
     }
 }

@@ -157,6 +157,24 @@ fn killing_what_hangs_makes_room_for_another_that_does_not() {
     assert_eq!(account.count("gaps.count"), 1, "{account:?}");
 }
 
+#[test]
+#[ignore = "takes 45 s; tests/kill runs it"]
+fn processes_that_were_frozen_together_go_on_together() {
+    let Some(world) = World::new() else { return };
+    let mut sensor = world.start();
+    let children = sensor.children();
+    stop(sensor.pid());
+    children.keys().for_each(|child| stop(*child));
+    thread::sleep(Duration::from_secs(40));
+    go_on(sensor.pid());
+    // The supervisor looks before the others have had a turn.
+    sensor.says("the sensor stood still for ");
+    children.keys().for_each(|child| go_on(*child));
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(sensor.children(), children, "{:?}", sensor.lines());
+    sensor.leaves(Signal::SIGTERM);
+}
+
 /// A reload that needs a new capture process: the old one, and the new one as soon as it is there.
 fn hand_over(world: &World, sensor: &Sensor) -> (i32, i32) {
     let old = sensor.child(Role::Capture);

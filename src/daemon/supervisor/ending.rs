@@ -6,11 +6,17 @@ use super::{
         child::{self, Child, Role},
         notify,
     },
-    LEAVE, Supervisor,
+    LEAVE, Supervisor, TICK,
     account::Account,
 };
 use crate::stats::Ledger;
-use std::process::{ExitCode, ExitStatus};
+use std::{
+    process::{ExitCode, ExitStatus},
+    time::Duration,
+};
+
+/// No turn takes so long, unless the supervisor itself is stopped, frozen or starved; its children may be too.
+const STILL: Duration = Duration::from_secs(2);
 
 impl Supervisor {
     /// Takes leave of children that have ended.
@@ -118,12 +124,22 @@ impl Supervisor {
         self.upload.is_none() && self.views.is_none()
     }
 
-    /// Kills what hangs.
+    /// Kills what hangs. While nobody looked nobody hung: a container that was frozen, or a machine that was stopped and has
+    /// a clock that went on, has all its processes as it had them.
     pub(super) fn kill_what_hangs(&mut self) {
         let now = self.now();
+        let missed = missed(std::mem::replace(&mut self.looked, now), now);
+        if !missed.is_zero() {
+            let seconds = missed.as_secs_f64();
+            self.log
+                .info(&format!("the sensor stood still for {seconds:.1} s: stopped, frozen, or without a processor"));
+        }
         let all = self.capture.iter_mut().chain(&mut self.successor).chain(&mut self.upload).chain(&mut self.views);
-        let all = all.chain(&mut self.leaving);
-        for child in all.filter_map(|child| child.hangs(now).then_some(child)) {
+        for child in all.chain(&mut self.leaving) {
+            child.spare(missed);
+            if !child.hangs(now) {
+                continue;
+            }
             let line = format!("the {} process, {}, hangs: it is killed", child.role().name(), child.pid());
             self.log.error(&line);
             if let Err(error) = child.kill(now) {
@@ -149,8 +165,29 @@ impl Supervisor {
     }
 }
 
+/// What of the time between two looks is more than a turn takes. A turn's time counts, so that what hangs is killed also
+/// where every turn is slow.
+fn missed(looked: Duration, now: Duration) -> Duration {
+    let gap = now.saturating_sub(looked);
+    if gap > STILL { gap - TICK } else { Duration::ZERO }
+}
+
 /// The child and how it ended, if it has.
 fn ended(child: &mut Option<Child>) -> Option<(Child, ExitStatus)> {
     let status = child.as_mut()?.ended()?;
     Some((child.take()?, status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_longer_than_a_turn_may_be_is_time_in_which_nobody_looked() {
+        let secs = Duration::from_secs;
+        assert_eq!(missed(secs(10), secs(10) + TICK), Duration::ZERO);
+        assert_eq!(missed(secs(10), secs(12)), Duration::ZERO);
+        assert_eq!(missed(secs(10), secs(3610)), secs(3600) - TICK);
+        assert_eq!(missed(secs(10), secs(9)), Duration::ZERO);
+    }
 }

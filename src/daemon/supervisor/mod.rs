@@ -73,6 +73,8 @@ pub struct Supervisor {
     /// Children that ended and were not to.
     restarts: u64,
     began: Duration,
+    /// When it last looked for children that hang.
+    looked: Duration,
     next_show: Duration,
     is_ready: bool,
     stops: Option<ExitCode>,
@@ -152,6 +154,7 @@ impl Supervisor {
             pauses: Pauses::default(),
             restarts: 0,
             began: clock.monotonic(),
+            looked: clock.monotonic(),
             next_show: Duration::ZERO,
             is_ready: false,
             stops: None,
