@@ -130,6 +130,21 @@ mod tests {
     }
 
     #[test]
+    fn the_units_have_room_for_two_capture_processes_with_all_threads_that_can_be_set() {
+        let required = ["interface=lo", "DNSQR_RES_ADDRS=192.0.2.1"].map(str::to_owned);
+        let threads = |count: u64| config::load(None, &[&required[..], &[format!("capture_threads={count}")]].concat());
+        let most = (1..=4096).rev().find(|count| threads(*count).is_ok()).unwrap();
+        // Each thread has another that compresses; two more of the process, and what the other processes are.
+        let wanted = 2 * (2 * most + 2) + 64;
+        for unit in ["sie-dns-sensor.service", "sie-dns-sensor@.service", "sie-dns-sensor-one-user.service"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("initscripts/systemd").join(unit);
+            let text = fs::read_to_string(path).unwrap();
+            let limit: u64 = text.lines().find_map(|line| line.strip_prefix("TasksMax=")?.parse().ok()).unwrap();
+            assert!(limit >= wanted, "{unit}: {limit} < {wanted}");
+        }
+    }
+
+    #[test]
     fn another_spool_is_the_one_path_to_write_to() {
         let expected = "[Service]\nReadWritePaths=\nReadWritePaths=\"-/data/a b%%\"\n";
         assert_eq!(default(&["spooldir=/data/a b%"]), expected);
