@@ -33,6 +33,10 @@ pub fn open(interfaces: &[Interface], threads: usize, options: &Options) -> Resu
 #[cfg(target_os = "linux")]
 mod linux {
     use libc::sock_filter;
+    use std::{
+        hash::{BuildHasher, Hasher, RandomState},
+        iter,
+    };
 
     use super::{Interface, OpenError, Options, Ring};
     use crate::capture::live::error::OpenFault;
@@ -42,15 +46,21 @@ mod linux {
     pub(super) fn members(interface: &Interface, threads: usize, options: &Options) -> Result<Vec<Ring>, OpenError> {
         let mut rings = Vec::with_capacity(threads);
         let mut group = None;
+        let fault = |error| OpenError { interface: interface.name.clone(), fault: OpenFault::Fanout(error) };
         for _ in 0..threads {
             let mut ring = Ring::closed(interface, options)?;
-            let joined = match group {
-                _ if threads == 1 => Ok(()),
-                None => packet_socket::new_fanout(&ring, &by_addresses()).map(|id| group = Some(id)),
-                Some(id) => packet_socket::join_fanout(&ring, id),
-            };
-            let fault = |error| OpenError { interface: interface.name.clone(), fault: OpenFault::Fanout(error) };
-            joined.map_err(fault)?;
+            match group {
+                _ if threads == 1 => {}
+                Some(id) => packet_socket::join_fanout(&ring, id).map_err(fault)?,
+                None => {
+                    group = packet_socket::new_fanout(&ring, &by_addresses()).map_err(fault)?;
+                    if group.is_none() {
+                        ring = Ring::closed(interface, options)?;
+                        let id = packet_socket::numbered_fanout(&ring, &by_addresses(), ids());
+                        group = Some(id.map_err(fault)?);
+                    }
+                }
+            }
             if !rings.is_empty() {
                 ring.leave_interface_drops();
             }
@@ -58,6 +68,14 @@ mod linux {
         }
         Ok(rings)
     }
+
+    /// Some ids for kernels that have none to give. Chosen at random: process ids are the same in every container.
+    fn ids() -> impl Iterator<Item = u16> {
+        iter::repeat_with(|| RandomState::new().build_hasher().finish() as u16).take(IDS)
+    }
+
+    /// How many are tried; each may be that of another interface.
+    const IDS: usize = 16;
 
     const LOAD: u32 = libc::BPF_LD | libc::BPF_IND;
     /// Where X is kept while it is used for something else.
