@@ -34,7 +34,8 @@ use std::{
 /// How often the control thread looks at what the others have to report.
 const TICK: Duration = Duration::from_millis(50);
 
-/// The process. Its channel is descriptor 0, its page descriptor 1; `samples` is the page for those who watch. Everything that goes wrong is reported.
+/// The process. Its channel is descriptor 0, its page descriptor 1; `samples` is the page for those who watch. Everything
+/// that goes wrong is reported.
 pub fn run(mut post: Post, start: Start, samples: Option<OwnedFd>) -> bool {
     match begin(&mut post, start, samples) {
         Ok(Some(capture)) => {

@@ -1,5 +1,5 @@
-//! Giving up what a process does not need. What is given up for good is for a process that has one thread: capabilities belong
-//! to threads, and a thread that kept them would be the way back.
+//! Giving up what a process does not need. What is given up for good is for a process that has one thread: capabilities
+//! belong to threads, and a thread that kept them would be the way back.
 
 use crate::daemon::users::User;
 use nix::{

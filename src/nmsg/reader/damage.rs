@@ -31,7 +31,8 @@ pub enum Damage {
     Wire(Malformed),
     /// The zlib stream is damaged, or inflates to another length than declared.
     Zlib,
-    /// The declared length after inflation is more than [`INFLATED_MAX`](crate::nmsg::container::INFLATED_MAX), or more than deflate can make of the stream.
+    /// The declared length after inflation is more than [`INFLATED_MAX`](crate::nmsg::container::INFLATED_MAX), or more
+    /// than deflate can make of the stream.
     InflatedLength(u32),
     /// A container fragment contradicts itself or the others of its container.
     Fragment,
