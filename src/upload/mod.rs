@@ -36,6 +36,7 @@ mod service;
 pub mod sftp;
 pub mod ssh;
 pub mod state;
+mod steady;
 mod way;
 mod worker;
 

@@ -4,6 +4,7 @@ use super::{
     Desk, Done, Line, Plan, Word, Worker,
     alarm::{self, Alarm},
     lock::Lock,
+    steady::Steady,
     way::Way,
 };
 use crate::{
@@ -40,6 +41,9 @@ pub struct Service<C> {
     is_paused: bool,
     done: Done,
     clock: C,
+    steady: Steady<C>,
+    /// What the settings say, for when it is.
+    archive_age: Duration,
     /// Held until the thread has it.
     way: Option<Way>,
     next_look: Duration,
@@ -63,6 +67,8 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
             is_paused: false,
             plan,
             done,
+            steady: Steady::new(clock),
+            archive_age: settings.archive_max_age.unwrap_or_default(),
             clock,
             next_look: Duration::ZERO,
             stocks: [Stock::default(); 3],
@@ -107,6 +113,9 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
     }
 
     fn sort(&mut self, tick: impl FnMut()) {
+        // A single run was started by somebody who knows what time it is.
+        let is_age_known = self.steady.is_so() || self.done != Done::Never;
+        self.sorter.rules.archive_limits.age = if is_age_known { self.archive_age } else { Duration::ZERO };
         let scanned = self.sorter.scan(self.clock.wall(), tick);
         scanned.notes.iter().for_each(|note| self.desk.say(level(note), note.to_string()));
         if !scanned.moved.is_empty() {
@@ -173,6 +182,7 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
     /// Other settings from now on.
     pub fn change(&mut self, settings: &Settings) {
         self.sorter.rules = rules(settings);
+        self.archive_age = settings.archive_max_age.unwrap_or_default();
         self.plan = Plan::new(settings);
         self.is_on = self.plan.is_on;
         self.replan();
@@ -232,18 +242,18 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
     }
 }
 
-/// What the settings say of published files.
+/// What the settings say of published files, apart from their age.
 fn rules(settings: &Settings) -> Rules {
     Rules {
         archive: settings.archive,
         upload: settings.upload,
-        waiting_limits: limits(settings.max_spool_size, None),
-        archive_limits: limits(settings.archive_max_size, settings.archive_max_age),
+        waiting_limits: limits(settings.max_spool_size),
+        archive_limits: limits(settings.archive_max_size),
     }
 }
 
-fn limits(bytes: Option<u64>, age: Option<Duration>) -> Limits {
-    Limits { bytes: bytes.unwrap_or_default(), age: age.unwrap_or_default() }
+fn limits(bytes: Option<u64>) -> Limits {
+    Limits { bytes: bytes.unwrap_or_default(), age: Duration::ZERO }
 }
 
 fn level(note: &Note) -> LogLevel {
@@ -251,5 +261,60 @@ fn level(note: &Note) -> LogLevel {
         Note::Overflow(_) | Note::LeftAlone(_) => LogLevel::Warning,
         Note::Trimmed(_) => LogLevel::Debug,
         Note::Failed { .. } => LogLevel::Error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        spool::part::tests::Scratch,
+        time::{NANOS, Timestamp},
+    };
+    use std::{
+        fs,
+        sync::atomic::{AtomicU64, Ordering::Relaxed},
+    };
+
+    /// Both clocks, in seconds; the wall clock has been wrong by so many when it is not zero.
+    #[derive(Clone, Copy)]
+    struct Clocks(&'static AtomicU64, &'static AtomicU64);
+
+    impl Clock for Clocks {
+        fn wall(&self) -> Timestamp {
+            Timestamp::from_nanos((1_700_000_000 + self.0.load(Relaxed) + self.1.load(Relaxed)) * NANOS)
+        }
+        fn monotonic(&self) -> Duration {
+            Duration::from_secs(self.0.load(Relaxed))
+        }
+    }
+
+    #[test]
+    fn nothing_is_too_old_for_the_archive_by_a_clock_that_was_just_set_or_is_just_looked_at() {
+        static PASSED: AtomicU64 = AtomicU64::new(0);
+        static WRONG: AtomicU64 = AtomicU64::new(0);
+        let spool = Scratch::new();
+        for stage in ["new", "waiting", "archive"] {
+            fs::create_dir_all(spool.0.join(stage).join("ch202")).unwrap();
+        }
+        let file = spool.0.join("archive/ch202/test.20231114.2213.1700000000.000000000.nmsg");
+        fs::write(&file, "NMSG").unwrap();
+        let lines = ["channel=ch202", "upload=no", "archive=yes", "archive_max_days=30"];
+        let text = format!("spooldir={}\n{}\n", spool.0.display(), lines.join("\n"));
+        let settings = Settings::from_text(&text).unwrap();
+        WRONG.store(20 * 365 * 86_400, Relaxed);
+        let mut service = Service::new(&settings, Done::Never, Clocks(&PASSED, &WRONG)).unwrap();
+        let mut looked = |passed: u64| {
+            PASSED.fetch_add(passed, Relaxed);
+            service.look(|| {}, || {});
+            file.exists()
+        };
+        assert!((0..10).all(|_| looked(60)), "the clock of a computer that has just started");
+        WRONG.store(0, Relaxed);
+        assert!((0..120).all(|_| looked(60)), "it was set right");
+        WRONG.store(31 * 86_400, Relaxed);
+        assert!((0..59).all(|_| looked(60)), "it may have been set wrong");
+        assert!((0..3).any(|_| !looked(60)), "it goes on like that, so it is right");
+        service.leave();
     }
 }
