@@ -28,6 +28,8 @@ pub const EARLY_BYTES: u64 = 16 << 20;
 pub const DUPLICATES_BYTES: u64 = 1 << 20;
 /// What a TCP connection costs without any data, at least: the streams' share holds connections too.
 pub const CONNECTION_BYTES: u64 = 512;
+/// Capture buffers of all interfaces and threads. The kernel takes 10 ms and more to make one.
+pub const RINGS_MAX: usize = 512;
 /// RLIMIT_DATA over what is counted: thread stacks are counted whole, and allocators keep what was freed.
 const BACKSTOP_SLACK: u64 = 64 << 20;
 /// Two stacks of 2 MiB for each further thread.

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use addresses::{AddressSet, PortSet};
-pub use budget::Budget;
+pub use budget::{Budget, RINGS_MAX};
 pub use problem::{Notice, Problem, Problems};
 pub use qnames::NameFilter;
 pub(crate) use qnames::parse_name;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::budget::TooSmall;
+use super::budget::{RINGS_MAX, TooSmall};
 use super::numbers::Unit;
 use crate::escape::escaped;
 
@@ -151,6 +151,8 @@ pub enum Fault {
     NoAddresses,
     /// More than one capture thread where there can be but one.
     OneThread,
+    /// More capture buffers, so many, than are opened in time and fit the filters of system calls.
+    Rings(usize),
     /// Metrics for other hosts, though that is off.
     RemoteMetrics,
     /// More memory is needed than the limit.
@@ -271,6 +273,10 @@ impl fmt::Display for Fault {
                 f.write_str("neither this nor DNSQR_AUTH_ADDRS is set; write DNSQR_RES_ADDRS=\"ADDRESS, ADDRESS\"")
             }
             Fault::OneThread => f.write_str("only Linux shares an interface between threads; write \"1\""),
+            Fault::Rings(count) => write!(
+                f,
+                "{count} capture buffers, one for each interface and thread, are more than {RINGS_MAX}; write fewer of either"
+            ),
             Fault::RemoteMetrics => {
                 f.write_str("other hosts could read it; write 127.0.0.1:PORT, or metrics_allow_remote=\"yes\"")
             }

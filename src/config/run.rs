@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::unistd::{getegid, geteuid};
 
-use super::budget::{Budget, TooSmall};
+use super::budget::{Budget, RINGS_MAX, TooSmall};
 use super::problem::{Fault, Notice, Place, Problems, Remark, Subject};
 use super::{Loader, MetricsListen, Settings};
 
@@ -67,6 +67,10 @@ impl Loader {
         }
         if settings.capture_threads > 1 && !cfg!(target_os = "linux") {
             self.contradiction(&["capture_threads"], &file, Fault::OneThread);
+        }
+        let rings = settings.interfaces.len() * settings.capture_threads;
+        if rings > RINGS_MAX {
+            self.contradiction(&["capture_threads", "interface"], &file, Fault::Rings(rings));
         }
         if settings.metrics_listen.as_ref().is_some_and(MetricsListen::is_remote) && !settings.metrics_allow_remote {
             self.contradiction(&["metrics_listen"], &file, Fault::RemoteMetrics);

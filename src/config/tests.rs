@@ -249,6 +249,12 @@ fn values_that_contradict_each_other_are_refused_where_they_stand() {
     );
     let threads = for_run(&format!("{required}capture_threads=2"), &[]);
     assert_eq!(threads.is_ok(), cfg!(target_os = "linux"), "{threads:?}");
+    #[cfg(target_os = "linux")]
+    assert_eq!(
+        said("interface=a,b,c capture_threads=171 memory_ulimit_kbytes=9999999 capture_buffer_kbytes=1024"),
+        "FILE:2:33: capture_threads=\"171\": 513 capture buffers, one for each interface and thread, are more than 512; \
+         write fewer of either"
+    );
     assert_eq!(
         said("metrics_listen=192.0.2.1:9000"),
         "FILE:2:16: metrics_listen=\"192.0.2.1:9000\": other hosts could read it; write 127.0.0.1:PORT, or \

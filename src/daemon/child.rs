@@ -18,6 +18,8 @@ use std::{
 
 /// A capture thread turns ten times a second, the views child once; one that has not for so long hangs.
 const HANGS: Duration = Duration::from_secs(30);
+/// A kernel waits for all its processors for each ring that it makes, and takes back when the process ends.
+const RING: Duration = Duration::from_millis(200);
 /// The upload child turns every ten seconds, and may wait for a slow disk.
 const UPLOAD_HANGS: Duration = Duration::from_secs(300);
 
@@ -153,6 +155,7 @@ impl Child {
     /// Tells it to leave, within `limit`.
     pub fn leave(&mut self, order: Order, now: Duration, limit: Duration) {
         self.channel.send(&order);
+        let limit = limit + RING * self.rings();
         self.leave_by.get_or_insert(now + limit);
     }
 
@@ -188,6 +191,7 @@ impl Child {
     /// kill.
     pub fn hangs(&mut self, now: Duration) -> bool {
         let limit = match self.role {
+            Role::Capture if !self.is_ready => HANGS + RING * self.rings(),
             Role::Capture | Role::Views => HANGS,
             Role::Upload => UPLOAD_HANGS,
         };
@@ -197,6 +201,12 @@ impl Child {
         // What closes its end and lives on is not the program we started, or not in its right mind.
         let is_deaf = !self.channel.is_open() && now.saturating_sub(*self.deaf.get_or_insert(now)) > limit;
         is_deaf || self.leave_by.is_some_and(|by| now > by) || self.silence(now) > limit
+    }
+
+    /// One for each thread, on each of its interfaces.
+    fn rings(&self) -> u32 {
+        let threads = self.page.slots().count().saturating_sub(1);
+        (threads * self.interfaces.len()) as u32
     }
 
     /// How long at least one of its threads has not turned, or how long it takes to become ready.

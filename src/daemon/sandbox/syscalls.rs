@@ -352,9 +352,10 @@ fn is(argument: u8, operation: SeccompCmpOp, value: i64) -> Built<SeccompConditi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RINGS_MAX;
 
     #[test]
-    fn a_filter_has_room_for_its_devices_and_the_kernel_for_64_interfaces_with_8_threads() {
+    fn a_filter_has_room_for_its_devices_and_the_kernel_for_all_that_there_can_be() {
         let devices: Vec<RawFd> = (3..3 + DEVICES_IN_FILTER as RawFd).collect();
         let calls = on_devices(&devices).unwrap();
         let of_devices = compile(calls, SeccompAction::Allow, errno(1), TargetArch::x86_64).unwrap();
@@ -362,7 +363,7 @@ mod tests {
         let list = compile(allowed(&role).unwrap(), errno(1), SeccompAction::Allow, TargetArch::x86_64).unwrap();
         // BPF_MAXINSNS, and MAX_INSNS_PER_PATH, of which each filter takes four more.
         assert!(of_devices.len() < 4096 && list.len() < 4096, "{} {}", of_devices.len(), list.len());
-        let all = list.len() + 4 + (64 * 8_usize).div_ceil(DEVICES_IN_FILTER) * (of_devices.len() + 4);
+        let all = list.len() + 4 + RINGS_MAX.div_ceil(DEVICES_IN_FILTER) * (of_devices.len() + 4);
         assert!(all < 32_000, "{all}");
     }
 }
