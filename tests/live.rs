@@ -13,6 +13,7 @@ use sie_dns_sensor::{
     },
     config::{self, Interface},
     daemon::SystemClock,
+    decode::link,
     time::{Clock, Timestamp},
 };
 use std::{
@@ -112,6 +113,28 @@ fn all_interfaces_at_once_give_cooked_frames_filtered_alike() {
         let ids: Vec<u8> = come.iter().map(|(_, bytes)| bytes[bytes.len() - 29 + 1]).collect();
         assert_eq!(ids.iter().filter(|id| **id == 1).count(), 2, "{ids:?}");
         assert!(ids.contains(&2) && !ids.contains(&3), "{ids:?}");
+    });
+}
+
+#[test]
+fn all_interfaces_at_once_show_what_is_behind_several_tags_and_filter_there() {
+    let Some(namespace) = Namespace::new(1) else { return };
+    namespace.inside(|| {
+        let mut ring = Ring::open(&interface("any"), &options()).unwrap();
+        let (resolver, server) = (build::resolver(), build::server());
+        let mut sender = sender("b0");
+        let wanted = query(1, resolver, server);
+        let client = query(2, ([10, 0, 0, 1].into(), 4000), (resolver.0, 53));
+        for tags in [&[0x9100][..], &[0x88a8, 0x8100], &[0x8100, 0x8100], &[0x9100, 0x8100], &[0x8100; 3], &[0x8100; 4]]
+        {
+            for packet in [&wanted, &client] {
+                sender.sendpacket(ethernet(tags, packet)).unwrap();
+            }
+            let come = frames(&mut ring, QUIET);
+            let packets: Vec<_> = come.iter().map(|(_, bytes)| link::network(ring.link_type(), bytes)).collect();
+            assert!(packets.contains(&Ok(Some(&wanted))), "{tags:04x?}: {come:02x?}");
+            assert!(!packets.contains(&Ok(Some(&client))), "{tags:04x?}: {come:02x?}");
+        }
     });
 }
 
