@@ -105,6 +105,16 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
+fn all_interfaces_beside_others_are_refused() {
+    let scratch = Scratch::new();
+    if cfg!(target_os = "linux") {
+        let ended = check(&scratch, OLD, &["interface=any+,lo"]).with_code(78);
+        assert!(ended.stderr.contains("write any alone, or the others"), "{}", ended.stderr);
+        check(&scratch, OLD, &["interface=any"]).with_code(0);
+    }
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let ended = check_file(Path::new("/nonexistent/conf"), &[]).with_code(78);
     assert!(ended.stderr.starts_with("/nonexistent/conf: cannot be read: No such file"), "{}", ended.stderr);
