@@ -412,7 +412,8 @@ impl<S: Sink> Listener for Stream<'_, S> {
             core.ledger.messages.wrong_direction += 1;
             return Verdict::Continue;
         }
-        if sender == Sender::Resolver && message.question.is_some_and(|question| question.is_zone_transfer()) {
+        // In the answer too: the query may have been lost, or be still to come.
+        if message.question.is_some_and(|question| question.is_zone_transfer()) {
             core.ledger.messages.zone_transfer += 1;
             core.leave_out(flow);
             return Verdict::ZoneTransfer;
