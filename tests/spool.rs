@@ -184,7 +184,7 @@ fn read(directory: &Path) -> Found {
 }
 
 /// The JSON in an encode message.
-fn json(message: &[u8]) -> serde_json::Value {
+pub fn json(message: &[u8]) -> serde_json::Value {
     use prost::Message;
     #[derive(Message)]
     struct Encode {
