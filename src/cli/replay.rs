@@ -9,7 +9,6 @@ use super::{
 use crate::{
     capture::{Input, Next},
     config::{Compress, Settings},
-    escape::escaped,
     nmsg::writer::{Level, Writer},
     stats::Ledger,
     track::{Limits, Rules, Sink, Tracker, Transaction},
@@ -114,7 +113,7 @@ fn write_to(
     input: &mut Input,
     tracker: &mut Tracker,
 ) -> Result<(bool, crate::stats::Output), Failure> {
-    refuse_input(path, &args.files)?;
+    output::refuse_input(path, &args.files, "-w").map_err(Failure::Said)?;
     let name = output::name(Some(path));
     let cannot = |error: io::Error| Failure::Said(format!("cannot write {name}: {error}"));
     let output = Output::open(Some(path), true).map_err(cannot)?;
@@ -129,17 +128,6 @@ fn write_to(
         // Standard output, by whatever name, or a named pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::ReaderGone),
         Err(error) => Err(cannot(error)),
-    }
-}
-
-/// A capture is not to be replaced by what is made of it.
-fn refuse_input(path: &Path, files: &[PathBuf]) -> Result<(), Failure> {
-    match output::replaced(path, files) {
-        None => Ok(()),
-        Some(input) => {
-            let message = format!("{} is to be read and written; name another file with -w", escaped(input));
-            Err(Failure::Said(message))
-        }
     }
 }
 
