@@ -14,6 +14,7 @@ use crate::{
     track::{Limits, Rules, Sink, Tracker, Transaction},
 };
 use clap::{Args, ValueEnum};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -89,6 +90,9 @@ enum Failure {
 }
 
 fn replay(args: &ReplayArgs, settings: &Settings) -> Result<ExitCode, Failure> {
+    if args.merge {
+        allow_open_files();
+    }
     let mut input = Input::new(args.files.clone(), args.merge);
     let sources = if args.merge { args.files.len() } else { 1 };
     let rules = Rules::new(settings, settings.replay_capture_rd(), sources);
@@ -103,6 +107,14 @@ fn replay(args: &ReplayArgs, settings: &Settings) -> Result<ExitCode, Failure> {
     let mut ledger = tracker.ledger();
     ledger.output = output;
     Ok(conclude(args, &ledger, bad_input))
+}
+
+/// As many as the hard limit lets it: a merge has all its files open, and the usual 1024 are for programs that use
+/// select(2), which this does not. Where that fails, the files that cannot be opened say so.
+fn allow_open_files() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// Reads all input and writes what comes out. Whether some of the input was bad, and what was written.
