@@ -1,7 +1,8 @@
 //! The way to the far end, step by step, for `upload --test` and `doctor`. Nothing is sent.
 
 use super::{
-    Attendant, Failure, Pipe, Plan, Step, TURN, Target, Turn, one_line, rsync, sftp, ssh::Connection, way::Way,
+    Attendant, Failure, Pipe, Plan, Step, TURN, Target, Turn, directory, one_line, rsync, sftp, ssh::Connection,
+    way::Way,
 };
 use crate::{
     config::{SubmitServer, Transport},
@@ -29,6 +30,9 @@ const STEPS: [Step; 5] = [Step::Connect, Step::Handshake, Step::HostKey, Step::K
 
 /// What the server may say before it lets us in, in lines.
 const HEARD_MAX: usize = 20;
+
+/// What helps where files would go back into the spool.
+const OTHER: &str = "name another directory in submitserver";
 
 /// The names of all steps to a server, in their order.
 pub const WAY: [&str; 7] = [
@@ -70,7 +74,7 @@ type Listener<'l> = dyn FnMut(Said) -> io::Result<()> + 'l;
 pub fn probe(plan: &Plan, way: &mut Way, clock: &impl Clock, told: &mut Listener) -> io::Result<bool> {
     let mut attendant = Waiting { clock, heard: Vec::new() };
     if let SubmitServer::Dir(path) = &plan.server {
-        return directory(path, told);
+        return look_at(&directory::destination(path, plan.set_remote_dir.as_deref()), plan, told);
     }
     let targets = match way.targets(plan, &mut attendant) {
         Ok(targets) => targets,
@@ -146,9 +150,12 @@ fn failed(plan: &Plan, failure: Failure, told: &mut Listener) -> io::Result<bool
     Ok(false)
 }
 
-fn directory(path: &Path, told: &mut Listener) -> io::Result<bool> {
+/// The directory in the place of a server.
+fn look_at(path: &Path, plan: &Plan, told: &mut Listener) -> io::Result<bool> {
+    let is_spool = directory::is_spool(path, &plan.waiting);
     let found = match path.metadata() {
         Ok(metadata) if !metadata.is_dir() => Err(io::Error::other("it is no directory")),
+        Ok(_) if is_spool => Err(io::Error::other(directory::IS_SPOOL)),
         Ok(_) => access(path, AccessFlags::W_OK | AccessFlags::X_OK).map_err(io::Error::from),
         Err(error) => Err(error),
     };
@@ -156,7 +163,8 @@ fn directory(path: &Path, told: &mut Listener) -> io::Result<bool> {
     let said = match found {
         Ok(()) => Said::Passed(step, path),
         Err(error) => {
-            let cure = "make it, and let the upload user write there".to_owned();
+            let cure = if is_spool { OTHER } else { "make it, and let the upload user write there" };
+            let cure = cure.to_owned();
             Said::Failed { step, reason: format!("{path}: {error}"), cure }
         }
     };

@@ -6,7 +6,7 @@ use std::{
     fs::{self, Permissions},
     io::Write,
     net::{Ipv4Addr, TcpListener},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::PathBuf,
     process::Command,
     thread,
@@ -174,6 +174,28 @@ fn a_directory_whose_parent_is_missing_is_named() {
         fs::create_dir(world.path("home/up")).unwrap();
         give(&world.path("home/up"), LOGIN.1, 0o755);
         world.all_arrive(&samples);
+    }
+}
+
+#[test]
+fn the_spool_itself_in_the_place_of_a_server_is_refused_and_no_file_goes() {
+    let Some(world) = World::new() else { return };
+    let samples = world.publish_some();
+    let spool = world.path("spool");
+    symlink(spool.join("waiting"), world.path("link")).unwrap();
+    for (target, remote_dir) in [
+        (spool.join("waiting/ch202"), ""),
+        (spool.join("waiting"), "ch202"),
+        (world.path("link/ch202"), ""),
+        (spool.join("new/ch202"), ""),
+    ] {
+        let server = format!("dir:{}", target.display());
+        world.configure(&[("submitserver", server.as_str()), ("remote_dir", remote_dir)]);
+        let run = world.upload(&["--once"]);
+        assert!(samples.iter().all(|sample| world.here(&sample.name).as_ref() == Some(&sample.bytes)), "{}", run.log);
+        assert!(run.code == 1 && run.log.contains("it is the spool itself"), "{}", run.log);
+        let run = world.upload(&["--test"]);
+        assert!(run.code == 1 && run.out.contains("it is the spool itself\n        name another"), "{}", run.out);
     }
 }
 
