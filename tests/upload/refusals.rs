@@ -200,10 +200,10 @@ fn the_spool_itself_in_the_place_of_a_server_is_refused_and_no_file_goes() {
 }
 
 /// A file system of 256 KiB.
-struct Small(PathBuf);
+pub(super) struct Small(PathBuf);
 
 impl Small {
-    fn new(path: PathBuf) -> Small {
+    pub(super) fn new(path: PathBuf) -> Small {
         fs::create_dir(&path).unwrap();
         let mut mount = Command::new("mount");
         assert!(mount.args(["-t", "tmpfs", "-o", "size=256k", "sie-test"]).arg(&path).status().unwrap().success());
