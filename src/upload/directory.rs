@@ -83,7 +83,7 @@ pub fn send(
             Err(Trouble::File(reason)) => delivery.attendant.failed(index, reason),
             Err(Trouble::Directory(reason)) => {
                 delivery.attendant.failed(index, reason.clone());
-                return Err(Failure::new(Step::Transfer, reason));
+                return Err(Failure::new(Step::Transfer, reason).keeping_connection());
             }
         }
     }

@@ -31,6 +31,8 @@ pub struct Way {
     targets: Vec<Target>,
     remarks: Vec<String>,
     is_broken: bool,
+    /// Who refuses files is asked about the next ones at once.
+    is_hurried: bool,
 }
 
 /// A connection.
@@ -55,6 +57,7 @@ impl Way {
             targets: Vec::new(),
             remarks: Vec::new(),
             is_broken: false,
+            is_hurried: false,
         })
     }
 
@@ -62,6 +65,11 @@ impl Way {
     pub fn forgive(&mut self) {
         self.retries.clear();
         self.network.forgive();
+    }
+
+    /// Only servers that do not answer are waited for, not those that refuse files: for a single run.
+    pub fn hurry(&mut self) {
+        self.is_hurried = true;
     }
 
     /// Whether the process that starts `ssh_program` is gone: only a new uploader can have another.
@@ -315,7 +323,9 @@ impl Way {
         if counting.confirmed > 0 {
             self.retries.remove(&target);
         }
-        if sent.is_err() && !counting.is_ours(files) || counting.is_refused(files) {
+        let is_refusal = sent.as_ref().map_or_else(Failure::is_refusal, |()| counting.is_refused(files));
+        let is_failure = is_refusal || sent.is_err();
+        if is_failure && !counting.is_ours(files) && !(is_refusal && self.is_hurried) {
             self.retries.entry(target).or_default().failed(now);
         }
     }

@@ -29,6 +29,11 @@ const REMARKS_MAX: usize = 100;
 /// Files that a batch may have said of them one by one.
 const SAID_MAX: usize = 10;
 
+/// Batches in a row that are sent for nothing before a single run ends: to a server that refuses files, for the others may
+/// fit, or to one that does not stay.
+const REFUSED_MAX: u32 = 100;
+const LOST_MAX: u32 = 2;
+
 /// When it has done its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
@@ -72,7 +77,10 @@ pub struct Worker<'d, C, T> {
 
 impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
     /// For the files of `plan`.
-    pub fn new(desk: &'d Desk, clock: C, turn: T, plan: Plan, done: Done, way: Way) -> Worker<'d, C, T> {
+    pub fn new(desk: &'d Desk, clock: C, turn: T, plan: Plan, done: Done, mut way: Way) -> Worker<'d, C, T> {
+        if done == Done::Once {
+            way.hurry();
+        }
         let (backlog, writer) = (Backlog::new(plan.waiting.clone()), state::Writer::new(&plan.waiting));
         Worker {
             desk,
@@ -196,8 +204,10 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
             return wait;
         }
         let wall = self.clock.wall();
-        let is_fresh = self.backlog.has_fresh(wall, now);
-        let names = self.backlog.batch(self.plan.max_per_batch.min(OPEN_MAX), wall, now);
+        // To a single run, what failed is never due again.
+        let due = if self.done == Done::Once { Duration::ZERO } else { now };
+        let is_fresh = self.backlog.has_fresh(wall, due);
+        let names = self.backlog.batch(self.plan.max_per_batch.min(OPEN_MAX), wall, due);
         if names.is_empty() {
             self.is_stuck = true;
             return self
@@ -277,7 +287,8 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         let mut failures: Vec<(usize, String)> = failures.into_iter().filter(own).collect();
         self.useless = if arrived.contains(&true) { 0 } else { self.useless + 1 };
         if let Err(failure) = &sent {
-            self.is_stuck = failure.step < Step::Transfer || self.useless > 1;
+            let useless_max = if failure.is_refusal() { REFUSED_MAX } else { LOST_MAX };
+            self.is_stuck = failure.step < Step::Transfer || self.useless >= useless_max;
             self.failed(&receipts, &arrived, failure, now);
             // Where a batch ends at one of its files, it would end there again, and keep those behind it waiting.
             let first = arrived.iter().position(|arrived| !arrived);

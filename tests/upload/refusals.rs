@@ -242,6 +242,32 @@ fn a_full_disk_at_the_server_is_named_and_what_fits_arrives() {
 }
 
 #[test]
+fn a_single_run_tries_each_file_though_the_first_ones_do_not_fit() {
+    for transport in ["rsync", "sftp", "directory"] {
+        let Some(world) = World::new() else { return };
+        let small = Small::new(world.path("home/up/ch202"));
+        let may = if transport == "sftp" { SFTP_ONLY } else { RSYNC_ONLY };
+        let Some(server) = world.serve(may, &["-t ed25519"], "") else { return };
+        match transport {
+            "directory" => {
+                give(&small.0, super::UPLOADER.1, 0o755);
+                world.configure(&[("submitserver", &format!("dir:{}", small.0.display()))]);
+            }
+            _ => world.send_to(server.port, &[("transport", transport)]),
+        }
+        let sizes = [("a", 900_000), ("b", 900_000), ("c", 900_000), ("d", 900_000), ("e", 1000), ("f", 1000)];
+        let samples = sizes.map(|(name, size)| world.publish(&format!("{name}.nmsg"), size));
+        let run = world.once(&samples);
+        assert_eq!(run.code, 1, "{transport}\n{}", run.log);
+        for sample in &samples {
+            let is_small = sample.bytes.len() == 1000;
+            assert_eq!(world.here(&sample.name).is_none(), is_small, "{transport}, {}\n{}", sample.name, run.log);
+        }
+        assert!(run.took < Duration::from_secs(15), "{transport}: {:?}\n{}", run.took, run.log);
+    }
+}
+
+#[test]
 fn what_is_no_ssh_server_is_named_with_what_it_says() {
     let Some(world) = World::new() else { return };
     fs::write(world.path("known_hosts"), "").unwrap();
