@@ -3,7 +3,7 @@
 use super::{
     Attendant, Desk, Failure, Outgoing, Plan, Receipt, Step, Turn,
     alarm::{self, Alarm},
-    backlog::Backlog,
+    backlog::{Backlog, Listed},
     below,
     desk::Mail,
     rate::Rate,
@@ -58,6 +58,8 @@ pub struct Worker<'d, C, T> {
     next_list: Duration,
     /// Why nothing is uploaded, which was said: it is not said at every try.
     trouble: Option<String>,
+    /// Files that are not sent for their names.
+    others: usize,
     /// What was last said of files below that cannot be taken up, how many they are, and whether more may be there.
     below: Option<String>,
     left_below: usize,
@@ -94,6 +96,7 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
             alarm: Alarm::default(),
             next_list: Duration::ZERO,
             trouble: None,
+            others: 0,
             below: None,
             left_below: 0,
             is_partial: false,
@@ -116,7 +119,7 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
             (self.turn)();
             if mail.leave || self.is_over() {
                 self.writer.remove();
-                return self.is_listed.then(|| self.backlog.len() + self.left_below);
+                return self.is_listed.then(|| self.backlog.len() + self.others + self.left_below);
             }
             self.read(mail);
             self.list();
@@ -153,12 +156,27 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         let listed = self.backlog.list();
         self.is_listed = listed.is_ok();
         match listed {
-            Ok(below) => self.raise(below),
+            Ok(Listed { below, others, first_other }) => {
+                self.tell_of_others(others, first_other);
+                self.raise(below);
+            }
             Err(error) => {
                 let text = format!("cannot list {}: {error}", escaped(&self.plan.waiting));
                 self.trouble(LogLevel::Error, text.clone(), text);
             }
         }
+    }
+
+    /// Files whose names are none of ours, which somebody put there, are not sent.
+    fn tell_of_others(&mut self, others: usize, first: Option<PathBuf>) {
+        if let Some(first) = first.filter(|_| others > self.others) {
+            let (waiting, first) = (escaped(&self.plan.waiting), escaped(&first));
+            let text = format!(
+                "{others} files in {waiting} have names that are not sent, as {first}; left alone: use letters, digits and . _ - only"
+            );
+            self.desk.say(LogLevel::Warning, text);
+        }
+        self.others = others;
     }
 
     /// Takes up files that somebody put into directories below.
