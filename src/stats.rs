@@ -236,6 +236,8 @@ counters! {
         overlapping,
         /// Given up because there were too many fragments, or too much before their payload.
         too_large,
+        /// Of those put together: what they hold is malformed before any message begins.
+        malformed,
         /// Forgotten by a capture process that was killed.
         lost,
         /// Still waiting.

@@ -11,6 +11,8 @@ use sie_dns_sensor::{
 use std::{collections::HashMap, time::Duration};
 
 const LIFETIME: Duration = Duration::from_secs(30);
+/// So long a datagram that is whole is remembered.
+const DONE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 struct Piece {
@@ -26,6 +28,24 @@ struct Waiting {
     pieces: Vec<(Piece, Timestamp, Vec<u8>)>,
     total: Option<usize>,
     is_dead: bool,
+    done: Option<Timestamp>,
+}
+
+impl Waiting {
+    fn is_gone(&self, now: Timestamp) -> bool {
+        match self.done {
+            Some(done) => now.since(done) > DONE,
+            None => now.since(self.since) > LIFETIME,
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        !self.is_dead && self.done.is_none()
+    }
+
+    fn has(&self, piece: &Piece) -> bool {
+        self.pieces.iter().any(|(other, ..)| (other.offset, &other.payload) == (piece.offset, &piece.payload))
+    }
 }
 
 #[derive(Default)]
@@ -39,25 +59,26 @@ struct Model {
 
 impl Model {
     fn piece(&mut self, piece: &Piece, packet: Vec<u8>, now: Timestamp) {
-        let gone = |waiting: &Waiting| now.since(waiting.since) > LIFETIME;
-        self.counts.timed_out +=
-            self.waiting.values().filter(|waiting| gone(waiting) && !waiting.is_dead).count() as u64;
-        self.waiting.retain(|_, waiting| !gone(waiting));
+        let timed_out = |waiting: &&Waiting| waiting.is_gone(now) && waiting.is_open();
+        self.counts.timed_out += self.waiting.values().filter(timed_out).count() as u64;
+        // What is whole is its own fragments' only; another one begins a datagram.
+        self.waiting.retain(|datagram, waiting| {
+            let is_anothers = *datagram == piece.datagram && waiting.done.is_some() && !waiting.has(piece);
+            !waiting.is_gone(now) && !is_anothers
+        });
         let waiting = self.waiting.entry(piece.datagram).or_insert_with(|| Waiting {
             since: now,
             bytes: vec![None; 70_000],
             pieces: vec![],
             total: None,
             is_dead: false,
+            done: None,
         });
         if waiting.is_dead {
             self.given_up += 1;
             return;
         }
-        let same = |(other, ..): &(Piece, Timestamp, Vec<u8>)| {
-            (other.offset, &other.payload) == (piece.offset, &piece.payload)
-        };
-        if waiting.pieces.iter().any(same) {
+        if waiting.has(piece) {
             self.duplicates += 1;
             return;
         }
@@ -79,19 +100,16 @@ impl Model {
         waiting.pieces.push((piece.clone(), now, packet));
         if total.is_some_and(|total| waiting.bytes[..total].iter().all(Option::is_some)) {
             waiting.pieces.sort_by_key(|(piece, ..)| piece.offset);
-            if is_answer(&waiting.pieces.iter().flat_map(|(piece, ..)| piece.payload.clone()).collect::<Vec<u8>>()) {
-                self.out.push(waiting.pieces.drain(..).map(|(_, time, packet)| (time, packet)).collect());
+            let datagram: Vec<u8> = waiting.pieces.iter().flat_map(|(piece, ..)| piece.payload.clone()).collect();
+            let message = udp::header(&datagram).unwrap().data();
+            self.counts.malformed += u64::from(message.is_err());
+            if message.and_then(dns::message).is_ok_and(|message| message.is_response()) {
+                self.out.push(waiting.pieces.iter().map(|(_, time, packet)| (*time, packet.clone())).collect());
             }
             self.counts.completed += 1;
-            self.waiting.remove(&piece.datagram);
+            waiting.done = Some(now);
         }
     }
-}
-
-/// Whether a datagram, whole but of pieces that may be forged, is one that comes out.
-fn is_answer(datagram: &[u8]) -> bool {
-    let header = udp::header(datagram).unwrap();
-    header.data().and_then(dns::message).is_ok_and(|message| message.is_response())
 }
 
 /// Three datagrams: of two pairs of hosts, two of them with one identification.
@@ -180,7 +198,7 @@ proptest! {
             let packet = ip_piece(from.0, to.0, UDP, id, Some((piece.offset, piece.more)), &piece.payload);
             bench.packet(&packet, time);
             model.piece(piece, packet, time);
-            model.counts.open = model.waiting.values().filter(|waiting| !waiting.is_dead).count() as u64;
+            model.counts.open = model.waiting.values().filter(|waiting| waiting.is_open()).count() as u64;
             prop_assert_eq!(&bench.tracker.ledger().datagrams, &model.counts);
         }
         let ledger = bench.finish();
@@ -275,8 +293,42 @@ fn a_fragment_inside_a_datagram_put_together_is_malformed() {
         let part = if more { &inner[..16] } else { &inner[16..] };
         bench.packet(&ip_piece(server6().0, resolver6().0, 44, 5, Some((offset, more)), part), at(0.0));
     }
-    assert_eq!(bench.finish().datagrams.completed, 1);
+    let ledger = bench.finish();
+    assert_eq!((ledger.datagrams.completed, ledger.datagrams.malformed, ledger.messages.malformed), (1, 1, 0));
     assert!(bench.seen().is_empty());
+}
+
+#[test]
+fn a_datagram_shorter_than_its_udp_length_is_malformed_once_it_is_put_together() {
+    let mut payload = answer(1000);
+    payload[4..6].copy_from_slice(&2000_u16.to_be_bytes());
+    let mut bench = Bench::new(build::rules(), build::limits());
+    for packet in fragments(server().0, resolver().0, 3, &payload, &[800]) {
+        bench.packet(&packet, at(0.0));
+    }
+    let ledger = bench.finish();
+    assert_eq!((ledger.datagrams.completed, ledger.datagrams.malformed), (1, 1));
+    assert_eq!((ledger.messages.malformed, ledger.packets.fragment), (0, 2));
+}
+
+#[test]
+fn a_copy_of_the_last_fragment_does_not_begin_the_next_datagram_with_its_identification() {
+    let mut bench = Bench::new(build::rules(), build::limits());
+    let packets = |fill: u8| {
+        let mut message = response(7, "example");
+        message.resize(2000, fill);
+        fragments(server().0, resolver().0, 3, &build::datagram(server(), resolver(), &message), &[1480])
+    };
+    let [first, second] = [packets(1), packets(2)];
+    for (number, packet) in [&first[0], &first[1], &first[1], &first[0], &second[0], &second[1]].into_iter().enumerate()
+    {
+        bench.packet(packet, at(0.001 * number as f64));
+    }
+    let ledger = bench.finish();
+    assert_eq!((ledger.datagrams.completed, ledger.datagrams.open, ledger.packets.duplicate), (2, 0, 2));
+    let came: Vec<Vec<Vec<u8>>> =
+        bench.seen().into_iter().map(|seen| seen.response.into_iter().map(|(_, packet)| packet).collect()).collect();
+    assert_eq!(came, [first, second]);
 }
 
 #[test]

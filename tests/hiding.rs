@@ -224,6 +224,36 @@ fn a_message_whose_options_cannot_be_found_is_dropped_and_counted() {
 }
 
 #[test]
+fn a_client_subnet_behind_the_end_of_its_datagram_or_message_is_hidden() {
+    let sent = message(true, 0, 0, &options(&[Some(4)], 0xc7));
+    let end_of_question = 12 + build::question("client.example").len();
+    let uncounted = [&sent[..11], &[0], &sent[12..]].concat();
+    for (sent, udp_len, cuts) in [
+        (&sent, end_of_question, &[][..]),
+        (&sent, end_of_question, &[8, 48]),
+        (&uncounted, sent.len(), &[]),
+        (&uncounted, sent.len(), &[40]),
+    ] {
+        let mut payload = build::datagram(server(), resolver(), sent);
+        payload[4..6].copy_from_slice(&(8 + udp_len as u16).to_be_bytes());
+        let hide = Hide { resolver_address: false, client_subnets: true };
+        let mut bench = Bench::new(Rules { hide, ..build::rules() }, build::limits());
+        match cuts {
+            [] => bench.packet(&ip_piece(server().0, resolver().0, UDP, 0, None, &payload), at(0.0)),
+            cuts => build::fragments(server().0, resolver().0, 1, &payload, cuts)
+                .iter()
+                .for_each(|packet| bench.packet(packet, at(0.0))),
+        }
+        let seen = bench.seen();
+        let packets = &seen[0].response;
+        let together: Vec<u8> = packets.iter().flat_map(|(_, packet)| &packet[20..]).copied().collect();
+        assert_eq!((packets.len(), together.len()), (cuts.len() + 1, payload.len()));
+        assert!(!together.contains(&0xc7));
+        assert_eq!(together[8..8 + 11], payload[8..8 + 11], "what is not hidden stays");
+    }
+}
+
+#[test]
 fn thousands_of_options_in_a_hundred_fragments_are_all_hidden() {
     let list = vec![Some(4); 5000];
     let sent = build::datagram(server(), resolver(), &message(true, 0, 0, &options(&list, 0xc7)));

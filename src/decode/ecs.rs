@@ -8,10 +8,12 @@ const OPTION_CLIENT_SUBNET: u16 = 8;
 /// Family, source prefix length, scope prefix length: these stay, so that readers can still parse the option.
 const OPTION_FIXED_LEN: usize = 4;
 
-/// Appends to `found` where, as offsets in `message`, the address bytes of every Client Subnet option stand.
+/// Appends to `found` where, as offsets in `message`, the address bytes of every Client Subnet option stand, and what
+/// stands behind the last record that is counted.
 ///
 /// Fails when a record or option before the end cannot be read: an option may hide behind it, so the message cannot be
-/// made safe. A message that ends at a record's border before its counts say so hides none.
+/// made safe. A message that ends at a record's border before its counts say so hides none; what follows it in its packets
+/// may.
 pub fn client_subnets(message: &[u8], found: &mut Vec<Range<usize>>) -> Result<(), Malformed> {
     walk(message, found).ok_or(Malformed::Dns)
 }
@@ -41,6 +43,10 @@ fn walk(message: &[u8], found: &mut Vec<Range<usize>>) -> Option<()> {
         if rtype == TYPE_OPT {
             options(rdata, at, found)?;
         }
+    }
+    let rest = cursor.rest().len();
+    if rest > 0 {
+        found.push(message.len() - rest..message.len());
     }
     Some(())
 }
@@ -110,6 +116,15 @@ mod tests {
             let walked = client_subnets(&bytes[..cut], &mut Vec::new());
             assert_eq!(walked.is_ok(), cut == 12 || borders.contains(&cut), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn what_no_count_counts_is_found_whole() {
+        let mut bytes = message();
+        bytes[11] = 0; // no OPT record
+        let mut found = Vec::new();
+        client_subnets(&bytes, &mut found).unwrap();
+        assert_eq!(found.as_slice(), std::slice::from_ref(&(35..bytes.len())));
     }
 
     #[test]

@@ -31,7 +31,7 @@ mod writer;
 
 pub use directory::free;
 pub(crate) use directory::is_same;
-pub use event::{Event, Reason};
+pub use event::{Event, Reason, Recorded};
 pub use feeder::Feeder;
 pub use names::host_name;
 pub use queue::CONTAINER_BYTES;

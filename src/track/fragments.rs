@@ -22,6 +22,10 @@ const PIECES_MAX: u32 = 128;
 /// and a transaction has to fit a container.
 const PACKETS_MAX: u32 = 128 << 10;
 
+/// So long a datagram that is whole is remembered: a mirror port may copy its last fragment too, and that is not the
+/// beginning of the next one with its identification.
+const DONE: Duration = Duration::from_secs(1);
+
 const CHUNK: usize = 252;
 
 /// What the table may hold.
@@ -38,9 +42,12 @@ pub struct Limits {
 pub(super) struct Fragments {
     pub(super) limits: Limits,
     datagrams: Slab<Datagram>,
-    /// How many of them were given up.
-    dead: usize,
+    /// How many of them wait for nothing: they were given up, or are whole.
+    settled: usize,
+    /// Those that are not whole, in the order of their first fragments.
     order: Queue,
+    /// Those that are, in the order of their last.
+    done: Queue,
     index: HashTable<u32>,
     parts: Slab<Part>,
     bytes: Pool<CHUNK>,
@@ -54,6 +61,7 @@ type Key = (IpAddr, IpAddr, u32, u8);
 struct Datagram {
     key: Key,
     place: Place,
+    /// Of its first fragment; when it is whole, since then.
     since: Timestamp,
     /// First of the fragments, by offset.
     first: u32,
@@ -64,8 +72,17 @@ struct Datagram {
     packets_len: u32,
     /// Length of the whole payload, once the last fragment has come.
     total: Option<u32>,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Fragments are missing.
+    Open,
+    /// Whole, and out: its fragments are kept to know them again.
+    Done,
     /// Overlapping fragments were seen, or it is not DNS: the rest is thrown away as it comes (RFC 5722 §4).
-    is_dead: bool,
+    Dead,
 }
 
 impl Queued for Datagram {
@@ -130,8 +147,9 @@ impl Fragments {
         Fragments {
             limits,
             datagrams: Slab::new(),
-            dead: 0,
+            settled: 0,
             order: Queue::new(),
+            done: Queue::new(),
             index: HashTable::new(),
             parts: Slab::new(),
             bytes: Pool::new(),
@@ -145,9 +163,9 @@ impl Fragments {
         self.parts.all().for_each(|part| part.time = part.time.shifted(nanoseconds));
     }
 
-    /// Datagrams that wait; those given up do not.
+    /// Datagrams that wait for fragments.
     pub(super) fn len(&self) -> usize {
-        self.datagrams.len() - self.dead
+        self.datagrams.len() - self.settled
     }
 
     /// Memory in use.
@@ -160,8 +178,10 @@ impl Fragments {
     /// Takes a fragment. When it completes its datagram, that is put into `whole`.
     pub(super) fn fragment(&mut self, packet: &Packet, fragment: Fragment, now: Timestamp, whole: &mut Whole) -> Taken {
         let at = self.datagram(packet, fragment, now);
-        if self.datagrams[at].is_dead {
-            return Taken::Dead;
+        match self.datagrams[at].state {
+            State::Open => (),
+            State::Done => return Taken::Duplicate,
+            State::Dead => return Taken::Dead,
         }
         let end = fragment.offset + packet.payload.len() as u32;
         let (before, next) = self.position(at, fragment.offset);
@@ -189,20 +209,38 @@ impl Fragments {
             return Taken::Kept;
         }
         self.assemble(at, whole);
-        self.remove(at);
+        self.settle(at, now);
         Taken::Completed
+    }
+
+    /// It is whole.
+    fn settle(&mut self, at: u32, now: Timestamp) {
+        self.order.remove(&mut self.datagrams, at);
+        self.done.push(&mut self.datagrams, at);
+        let datagram = &mut self.datagrams[at];
+        (datagram.state, datagram.since) = (State::Done, now);
+        self.settled += 1;
     }
 
     /// Forgets the fragments of this datagram, those that are still to come as well.
     pub(super) fn refuse(&mut self, packet: &Packet, fragment: Fragment, now: Timestamp) {
         let at = self.datagram(packet, fragment, now);
-        self.kill(at);
+        // By other rules it was put together.
+        if self.datagrams[at].state != State::Done {
+            self.kill(at);
+        }
     }
 
     /// Gives up the oldest datagram if it has waited too long at `now`, or if the table is over its limit. Says which; to
-    /// be called until `None`.
+    /// be called until `None`. Those that are whole go first.
     #[inline]
     pub(super) fn expire(&mut self, now: Timestamp) -> Option<Expired> {
+        if let Some(oldest) = self.done.oldest()
+            && (now.is_beyond(DONE, self.datagrams[oldest].since) || self.bytes() > self.limits.bytes)
+        {
+            self.remove(oldest);
+            return Some(Expired::Settled);
+        }
         let oldest = self.order.oldest()?;
         let datagram = &self.datagrams[oldest];
         let expired = if now.is_beyond(self.limits.lifetime, datagram.since) {
@@ -212,16 +250,25 @@ impl Fragments {
         } else {
             return None;
         };
-        let expired = if datagram.is_dead { Expired::Dead } else { expired };
+        let expired = if datagram.state == State::Open { expired } else { Expired::Settled };
         self.remove(oldest);
         Some(expired)
     }
 
-    /// The datagram's entry, made if there is none.
+    /// The datagram's entry, made if there is none. One that is whole is only its own fragments'.
     fn datagram(&mut self, packet: &Packet, fragment: Fragment, now: Timestamp) -> u32 {
         let protocol = if packet.source.is_ipv4() { packet.protocol } else { 0 };
         let key = (packet.source, packet.destination, fragment.id, protocol);
         let hash = self.hasher.hash_one(key);
+        if let Some(&at) = self.index.find(hash, |&at| self.datagrams[at].key == key)
+            && self.datagrams[at].state == State::Done
+        {
+            let (_, same) = self.position(at, fragment.offset);
+            if self.is_duplicate(same, fragment.offset, packet) {
+                return at;
+            }
+            self.remove(at);
+        }
         let (datagrams, hasher) = (&mut self.datagrams, &self.hasher);
         match self.index.entry(hash, |&at| datagrams[at].key == key, |&at| hasher.hash_one(datagrams[at].key)) {
             Slot::Occupied(slot) => *slot.get(),
@@ -236,7 +283,7 @@ impl Fragments {
                     have: 0,
                     packets_len: 0,
                     total: None,
-                    is_dead: false,
+                    state: State::Open,
                 };
                 let at = datagrams.insert(entry);
                 slot.insert(at);
@@ -323,8 +370,14 @@ impl Fragments {
     /// Throws away what the datagram holds, and remembers that it did.
     fn kill(&mut self, at: u32) {
         let datagram = &mut self.datagrams[at];
-        self.dead += usize::from(!std::mem::replace(&mut datagram.is_dead, true));
-        let mut next = std::mem::replace(&mut datagram.first, NONE);
+        if std::mem::replace(&mut datagram.state, State::Dead) == State::Open {
+            self.settled += 1;
+        }
+        self.release(at);
+    }
+
+    fn release(&mut self, at: u32) {
+        let mut next = std::mem::replace(&mut self.datagrams[at].first, NONE);
         while next != NONE {
             let part = self.parts.remove(next);
             self.bytes.release(part.packet);
@@ -333,9 +386,11 @@ impl Fragments {
     }
 
     fn remove(&mut self, at: u32) {
-        self.kill(at);
-        self.dead -= 1;
-        self.order.remove(&mut self.datagrams, at);
+        self.release(at);
+        let state = self.datagrams[at].state;
+        self.settled -= usize::from(state != State::Open);
+        let queue = if state == State::Done { &mut self.done } else { &mut self.order };
+        queue.remove(&mut self.datagrams, at);
         let Datagram { key, .. } = self.datagrams.remove(at);
         if let Ok(slot) = self.index.find_entry(self.hasher.hash_one(key), |&other| other == at) {
             slot.remove();
@@ -348,6 +403,6 @@ impl Fragments {
 pub(super) enum Expired {
     TimedOut,
     PushedOut,
-    /// It was given up, and counted, before.
-    Dead,
+    /// It was given up, or put together, and counted, before.
+    Settled,
 }

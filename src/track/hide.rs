@@ -46,8 +46,11 @@ impl Hidden {
         self.buffer.extend_from_slice(datagram.packets.buffer());
         self.pieces.clear();
         self.pieces.extend_from_slice(datagram.packets.pieces());
-        let changes_sum = hide.resolver_address || !self.ranges.is_empty();
         let message_at = datagram.udp_at + udp::HEADER_LEN;
+        if hide.client_subnets {
+            self.zero_behind(message_at + datagram.message.len());
+        }
+        let changes_sum = hide.resolver_address || !self.ranges.is_empty();
         let ranges = std::mem::take(&mut self.ranges);
         for range in &ranges {
             self.zero(message_at + range.start..message_at + range.end);
@@ -80,6 +83,16 @@ impl Hidden {
             if bytes == address.octets() {
                 self.zero(at..at + 16);
             }
+        }
+    }
+
+    /// What the packets have behind the message, where UDP's length ends before IP's: some readers take it for more of it.
+    /// No checksum covers it.
+    fn zero_behind(&mut self, end: usize) {
+        let payload_end = |piece: &Piece| (piece.offset + piece.len - piece.payload_at) as usize;
+        let all = self.pieces.last().map_or(0, payload_end);
+        if all > end {
+            self.zero(end..all);
         }
     }
 

@@ -283,7 +283,7 @@ impl Tracker {
             match expired {
                 Expired::TimedOut => datagrams.timed_out += 1,
                 Expired::PushedOut => datagrams.pushed_out += 1,
-                Expired::Dead => (),
+                Expired::Settled => (),
             }
         }
     }
@@ -368,8 +368,11 @@ impl Tracker {
             }
             fragments::Taken::Completed => {
                 datagrams.completed += 1;
-                // Its packets have their fates; what is wrong with the datagram is a message's fate.
-                let _ = self.whole_datagram(packet.source, packet.destination, now, sink);
+                // Its packets have their fates; a malformed message is counted as that.
+                match self.whole_datagram(packet.source, packet.destination, now, sink) {
+                    Ok(_) | Err(Malformed::Dns) => (),
+                    Err(_) => self.core.ledger.datagrams.malformed += 1,
+                }
             }
         }
         Ok(Fate::Fragment)
