@@ -436,3 +436,51 @@ impl Attendant for Counting<'_> {
         self.attendant.heard(line);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::part::tests::Scratch;
+    use std::fs;
+
+    /// Goes on, and hears nothing.
+    struct Deaf;
+
+    impl Attendant for Deaf {
+        fn now(&self) -> Duration {
+            Duration::ZERO
+        }
+        fn turn(&mut self) -> Turn {
+            Turn::GoOn
+        }
+        fn allowance(&mut self) -> usize {
+            0
+        }
+        fn sent(&mut self, _: usize) {}
+        fn confirmed(&mut self, _: usize) {}
+        fn failed(&mut self, _: usize, _: String) {}
+        fn heard(&mut self, _: &str) {}
+    }
+
+    #[test]
+    fn a_server_is_not_blamed_for_files_that_changed_or_went_here() {
+        let scratch = Scratch::new();
+        let spoils: [fn(&std::path::Path); 3] =
+            [|_| {}, |path| fs::write(path, "longer").unwrap(), |path| fs::remove_file(path).unwrap()];
+        for (spoil, is_blamed) in spoils.into_iter().zip([true, false, false]) {
+            let path = scratch.0.join("a.nmsg");
+            fs::write(&path, "one").unwrap();
+            let files = [Outgoing::open(&scratch.0, "a.nmsg").unwrap()];
+            spoil(&path);
+            let mut attendant = Deaf;
+            let mut counting = Counting::new(&mut attendant);
+            counting.failed(0, "no".to_owned());
+            assert_eq!(counting.is_refused(&files), is_blamed);
+            for sent in [Ok(()), Err(Failure::new(Step::Transfer, "no"))] {
+                assert_eq!(counting.is_settled(&sent, &files), !is_blamed);
+            }
+            counting.confirmed(0);
+            assert!(counting.is_settled(&Err(Failure::new(Step::Transfer, "no")), &files));
+        }
+    }
+}
