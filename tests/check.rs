@@ -281,6 +281,22 @@ fn a_directory_that_the_upload_user_may_not_write_is_warned_about() {
 }
 
 #[test]
+fn a_directory_that_is_the_spool_itself_is_warned_about() {
+    let scratch = Scratch::new();
+    let spool = scratch.path("spool");
+    for below in ["waiting/ch202", "out"] {
+        fs::create_dir_all(spool.join(below)).unwrap();
+    }
+    let spooldir = format!("spooldir={}", spool.display());
+    let warns = |below: &str| {
+        let server = format!("submitserver=dir:{}", spool.join(below).display());
+        let ended = check(&scratch, OLD, &[&spooldir, "channel=ch202", &server]).with_code(0);
+        said(&ended, "warning").iter().any(|line| line.contains("it is the spool itself"))
+    };
+    assert!(warns("waiting/ch202") && !warns("out"));
+}
+
+#[test]
 fn the_parts_of_the_memory_are_the_whole() {
     let scratch = Scratch::new();
     let ended = check(&scratch, OLD, &["interface=lo,sienone0", "drop_duplicates_ms=1"]).with_code(0);

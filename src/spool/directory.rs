@@ -68,6 +68,6 @@ fn available(space: &nix::sys::statvfs::Statvfs) -> u64 {
 }
 
 /// Whether two paths led to one file.
-pub(super) fn is_same(a: &Metadata, b: &Metadata) -> bool {
+pub(crate) fn is_same(a: &Metadata, b: &Metadata) -> bool {
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }

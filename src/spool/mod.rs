@@ -30,6 +30,7 @@ mod trim;
 mod writer;
 
 pub use directory::free;
+pub(crate) use directory::is_same;
 pub use event::{Event, Reason, Recorded};
 pub use feeder::Feeder;
 pub use names::host_name;

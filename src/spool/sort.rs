@@ -85,6 +85,8 @@ pub struct Scanned {
     pub notes: Vec<Note>,
     /// The names of the files that wait since then.
     pub moved: Vec<String>,
+    /// How many are still in `new/` that should not be: left alone, or not to be moved or deleted.
+    pub left: usize,
 }
 
 impl Display for Note {
@@ -165,10 +167,12 @@ impl Sorter {
         for name in &names {
             turn();
             let may_delete = !self.rules.archive || is_archived.contains(name.as_str());
-            has_left |= match self.rules.upload {
+            let is_gone = match self.rules.upload {
                 true => self.wait(name, &mut scan),
                 false => may_delete && self.delete(name, &mut scan),
             };
+            has_left |= is_gone;
+            scan.done.left += usize::from(!is_gone);
         }
         if has_left {
             if self.rules.upload {
@@ -214,7 +218,10 @@ impl Sorter {
             let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
             match entry.file_name().into_string() {
                 Ok(name) if is_file && names::is_plain(&name) => names.push(name),
-                _ => scan.complain(Note::LeftAlone(entry.path())),
+                _ => {
+                    scan.done.left += 1;
+                    scan.complain(Note::LeftAlone(entry.path()));
+                }
             }
         }
         names.sort();
@@ -444,7 +451,7 @@ mod tests {
             put(&spool, "new/c", ".h.part", "hidden");
             let mut turns = 0;
             let mut sorter = Sorter::new(&spool.0, "c", rules(archive, upload));
-            let Scanned { counts, notes, moved } = sorter.scan(NOW, || turns += 1);
+            let Scanned { counts, notes, moved, .. } = sorter.scan(NOW, || turns += 1);
             assert!(notes.is_empty() && turns >= 2, "{notes:?}");
             let both = vec![name(1), name(2)];
             assert_eq!(list(&spool, "new/c"), [".h.part"]);
@@ -570,7 +577,7 @@ mod tests {
         put(&spool, "archive/c", &name(2), "two");
         put(&spool, "archive/c", &name(3), "THREE");
         let mut sorter = Sorter::new(&spool.0, "c", rules(true, true));
-        let Scanned { counts, notes, moved } = sorter.scan(NOW, || {});
+        let Scanned { counts, notes, moved, .. } = sorter.scan(NOW, || {});
         assert!(notes.is_empty(), "{notes:?}");
         assert_eq!((counts.archived, counts.moved, moved.len()), (2, 3, 3));
         let later = names::published("h", NOW + Duration::from_nanos(3_000_000_001));

@@ -45,6 +45,17 @@ pub struct Backlog {
     hosts: Vec<Arc<str>>,
 }
 
+/// What else is where files wait.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Directories, which may hold files: 10 000 at most, hidden ones aside.
+    pub below: Vec<PathBuf>,
+    /// How many files end in .nmsg and have names that are none of ours, hidden ones aside.
+    pub others: usize,
+    /// One of them.
+    pub first_other: Option<PathBuf>,
+}
+
 /// A name, in the order in which files are sent: by the time in it. One without a time is older than all others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
@@ -95,21 +106,27 @@ impl Backlog {
     }
 
     /// Reads the directory: what is new comes, what is gone leaves, the rest keeps its tries. Names that are none of ours,
-    /// and what is no file, are left alone. Nothing leaves when the directory cannot be read to its end. What else may hold
-    /// files is given back: directories in it, 10 000 at most, but for hidden ones.
-    pub fn list(&mut self) -> io::Result<Vec<PathBuf>> {
+    /// and what is no file, are left alone. Nothing leaves when the directory cannot be read to its end.
+    pub fn list(&mut self) -> io::Result<Listed> {
         let entries = fs::read_dir(&self.directory)?;
-        let mut below = Vec::new();
+        let mut listed = Listed::default();
         self.mark = !self.mark;
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name();
             // The kind is in the directory: no file is looked at.
-            let (Some(name), Ok(kind)) = (name.to_str(), entry.file_type()) else { continue };
-            if kind.is_file() && names::is_plain(name) {
-                self.see(name);
-            } else if kind.is_dir() && !name.starts_with('.') && below.len() < BELOW_MAX {
-                below.push(entry.path());
+            let Ok(kind) = entry.file_type() else { continue };
+            let is_hidden = name.as_encoded_bytes().starts_with(b".");
+            match name.to_str() {
+                Some(name) if kind.is_file() && names::is_plain(name) => self.see(name),
+                Some(_) if kind.is_dir() && !is_hidden && listed.below.len() < BELOW_MAX => {
+                    listed.below.push(entry.path());
+                }
+                _ if kind.is_file() && !is_hidden && name.as_encoded_bytes().ends_with(b".nmsg") => {
+                    listed.others += 1;
+                    listed.first_other.get_or_insert_with(|| entry.path());
+                }
+                _ => {}
             }
         }
         let Backlog { ready, later, failed, mark, .. } = self;
@@ -117,7 +134,7 @@ impl Backlog {
         failed.retain(|_, failed| failed.mark == *mark);
         later.retain(|(_, key)| failed.contains_key(key));
         self.reasons = self.failed.values().filter(|failed| failed.reason.is_some()).count();
-        Ok(below)
+        Ok(listed)
     }
 
     /// A file has come.
@@ -382,7 +399,8 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", scratch.0.join("link.nmsg")).unwrap();
         let mut backlog = Backlog::new(scratch.0.clone());
         for _ in 0..3 {
-            backlog.list().unwrap();
+            let listed = backlog.list().unwrap();
+            assert_eq!((listed.below.len(), listed.others), (1, 2));
             assert_eq!(backlog.len(), names.len());
         }
         backlog.postpone(&names[0], "no", ZERO);

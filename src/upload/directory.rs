@@ -4,10 +4,13 @@
 use super::{Attendant, Failure, Outgoing, Step, Turn};
 use crate::{
     escape::escaped,
-    spool::copy::{Copy, STEP, fill, is_equal, open_file, remove_left, sync_directory},
+    spool::{
+        copy::{Copy, STEP, fill, is_equal, open_file, remove_left, sync_directory},
+        is_same,
+    },
 };
 use std::{
-    fs,
+    fs::{self, Metadata},
     io::{self, Seek, Write},
     path::{Path, PathBuf},
     thread,
@@ -20,6 +23,29 @@ const MODE: u32 = 0o660;
 const LEFT: Duration = Duration::from_secs(86_400);
 /// How long to wait while nothing may be sent.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// What is wrong with one of those.
+pub const IS_SPOOL: &str = "it is the spool itself";
+/// Where files of a channel are in the spool.
+const STAGES: [&str; 3] = ["new", "waiting", "archive"];
+
+/// The directory that files go to: `target`, or `remote_dir` below it where that is set.
+pub fn destination(target: &Path, remote_dir: Option<&str>) -> PathBuf {
+    match remote_dir {
+        Some(below) => target.join(below.trim_matches('/')),
+        None => target.to_owned(),
+    }
+}
+
+/// Whether a directory is one that files of the sensor go through, or below one, by whatever path: `waiting` is
+/// `SPOOL/waiting/CHANNEL`. What is sent there would come back, or be found there already and removed.
+pub fn is_spool(directory: &Path, waiting: &Path) -> bool {
+    let Some((spool, channel)) = waiting.ancestors().nth(2).zip(waiting.file_name()) else { return false };
+    let stages = STAGES.map(|stage| fs::metadata(spool.join(stage).join(channel)));
+    let real = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+    let above: Vec<Metadata> = real.ancestors().filter_map(|path| path.metadata().ok()).collect();
+    stages.iter().flatten().any(|stage| above.iter().any(|directory| is_same(stage, directory)))
+}
 
 /// Copies files to `target`, or to `remote_dir` below it where that is set. Neither is made: where a disk is not mounted,
 /// files would fill the one below.
@@ -36,15 +62,16 @@ pub fn send(
     files: &mut [Outgoing],
     attendant: &mut dyn Attendant,
 ) -> Result<(), Failure> {
-    let directory = match remote_dir {
-        Some(below) => target.join(below.trim_start_matches('/')),
-        None => target.to_owned(),
-    };
+    let directory = destination(target, remote_dir);
     let found = fs::metadata(&directory).and_then(|found| match found.is_dir() {
         true => Ok(()),
         false => Err(io::ErrorKind::NotADirectory.into()),
     });
-    found.map_err(|error| Failure::new(Step::Connect, format!("cannot use {}: {error}", escaped(&directory))))?;
+    let unusable = |reason: &str| Failure::new(Step::Connect, format!("cannot use {}: {reason}", escaped(&directory)));
+    found.map_err(|error| unusable(&error.to_string()))?;
+    if files.first().and_then(|file| file.path().parent()).is_some_and(|waiting| is_spool(&directory, waiting)) {
+        return Err(unusable(IS_SPOOL));
+    }
     let mut delivery = Delivery { directory, attendant, is_clean: false };
     for (index, file) in files.iter_mut().enumerate() {
         if delivery.attendant.turn() != Turn::GoOn {
@@ -56,7 +83,7 @@ pub fn send(
             Err(Trouble::File(reason)) => delivery.attendant.failed(index, reason),
             Err(Trouble::Directory(reason)) => {
                 delivery.attendant.failed(index, reason.clone());
-                return Err(Failure::new(Step::Transfer, reason));
+                return Err(Failure::new(Step::Transfer, reason).keeping_connection());
             }
         }
     }
@@ -99,6 +126,11 @@ impl Delivery<'_> {
         }
         // What cannot be read may still be replaced.
         let Ok(mut there) = open_file(path) else { return Ok(false) };
+        // A link to the file that is sent is no copy of it.
+        let both = there.metadata().ok().zip(file.file().metadata().ok());
+        if both.is_none_or(|(there, here)| is_same(&there, &here)) {
+            return Ok(false);
+        }
         from_start(file)?;
         let attendant = &mut self.attendant;
         let is_equal = is_equal(file.file(), &mut there, || attendant.turn() != Turn::Leave);
@@ -364,6 +396,46 @@ mod tests {
         fs::write(site.scratch.0.join("file"), "").unwrap();
         let error = send(&site.scratch.0.join("file"), None, &mut site.files, &mut notes).unwrap_err();
         assert!(error.reason.ends_with("/file: not a directory"), "{error}");
+    }
+
+    #[test]
+    fn the_spool_is_no_target_by_whatever_path() {
+        let scratch = Scratch::new();
+        let path = |below: &str| scratch.0.join(below);
+        for below in ["new/ch202", "waiting/ch202/below", "archive/ch202", "waiting/ch203", "out"] {
+            fs::create_dir_all(path(below)).unwrap();
+        }
+        fs::write(path("waiting/ch202/a.nmsg"), "one").unwrap();
+        std::os::unix::fs::symlink(path("waiting/ch202"), path("out/link")).unwrap();
+        for (target, remote_dir) in [
+            ("waiting/ch202", None),
+            ("waiting", Some("ch202/")),
+            ("new/../waiting/ch202", None),
+            ("out/link", None),
+            ("waiting/ch202/below", None),
+            ("new/ch202", None),
+            ("archive/ch202", None),
+        ] {
+            let mut files = [Outgoing::open(&path("waiting/ch202"), "a.nmsg").unwrap()];
+            let mut notes = Notes::new(go_on);
+            let error = send(&path(target), remote_dir, &mut files, &mut notes).unwrap_err();
+            assert_eq!(error.step, Step::Connect);
+            assert!(error.reason.ends_with(": it is the spool itself"), "{target}: {error}");
+            assert!(notes.confirmed.is_empty() && notes.failed.is_empty() && notes.sent == 0, "{target}");
+        }
+        for target in ["waiting/ch203", "out"] {
+            assert!(!is_spool(&path(target), &path("waiting/ch202")), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_link_to_the_file_that_is_sent_is_no_copy_of_it() {
+        let mut site = site(&[("a.nmsg", b"one")]);
+        fs::hard_link(site.files[0].path(), site.target.join("a.nmsg")).unwrap();
+        let (result, notes) = site.send(go_on);
+        assert_eq!((result, notes.confirmed.as_slice(), notes.sent), (Ok(()), &[0][..], 3));
+        let [here, there] = [site.files[0].path(), &site.target.join("a.nmsg")].map(|path| path.metadata().unwrap());
+        assert!(!is_same(&here, &there));
     }
 
     #[test]

@@ -133,6 +133,11 @@ impl Failure {
         Failure { step, reason: one_line(&reason.to_string()), keeps_connection: false, remarks: Vec::new() }
     }
 
+    /// Whether the far end was there to the end, and did not take what it was sent.
+    pub fn is_refusal(&self) -> bool {
+        self.step == Step::Transfer && self.keeps_connection
+    }
+
     /// The same of one that can still be used.
     pub fn keeping_connection(self) -> Failure {
         Failure { keeps_connection: true, ..self }

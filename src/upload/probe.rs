@@ -1,7 +1,8 @@
 //! The way to the far end, step by step, for `upload --test` and `doctor`. Nothing is sent.
 
 use super::{
-    Attendant, Failure, Pipe, Plan, Step, TURN, Target, Turn, one_line, rsync, sftp, ssh::Connection, way::Way,
+    Attendant, Failure, Pipe, Plan, Step, TURN, Target, Turn, directory, one_line, rsync, sftp, ssh::Connection,
+    way::Way,
 };
 use crate::{
     config::{SubmitServer, Transport},
@@ -19,8 +20,12 @@ use std::{
 const GREETING: Duration = Duration::from_secs(15);
 /// What comes in the place of a greeting is all there is after so long.
 const BABBLE: Duration = Duration::from_secs(2);
-/// What may come in the place of a greeting.
+/// What may come in the place of a greeting; what is kept of complaints.
 const GREETING_MAX: usize = 1024;
+/// What is shown of complaints: a few lines.
+const END_MAX: usize = 400;
+/// How often what waits there is read at once.
+const COMPLAINT_READS: usize = 64;
 /// The versions of the protocol that rsync accepts.
 const VERSIONS: std::ops::RangeInclusive<u32> = 30..=40;
 
@@ -29,6 +34,9 @@ const STEPS: [Step; 5] = [Step::Connect, Step::Handshake, Step::HostKey, Step::K
 
 /// What the server may say before it lets us in, in lines.
 const HEARD_MAX: usize = 20;
+
+/// What helps where files would go back into the spool.
+const OTHER: &str = "name another directory in submitserver";
 
 /// The names of all steps to a server, in their order.
 pub const WAY: [&str; 7] = [
@@ -70,7 +78,7 @@ type Listener<'l> = dyn FnMut(Said) -> io::Result<()> + 'l;
 pub fn probe(plan: &Plan, way: &mut Way, clock: &impl Clock, told: &mut Listener) -> io::Result<bool> {
     let mut attendant = Waiting { clock, heard: Vec::new() };
     if let SubmitServer::Dir(path) = &plan.server {
-        return directory(path, told);
+        return look_at(&directory::destination(path, plan.set_remote_dir.as_deref()), plan, told);
     }
     let targets = match way.targets(plan, &mut attendant) {
         Ok(targets) => targets,
@@ -146,9 +154,12 @@ fn failed(plan: &Plan, failure: Failure, told: &mut Listener) -> io::Result<bool
     Ok(false)
 }
 
-fn directory(path: &Path, told: &mut Listener) -> io::Result<bool> {
+/// The directory in the place of a server.
+fn look_at(path: &Path, plan: &Plan, told: &mut Listener) -> io::Result<bool> {
+    let is_spool = directory::is_spool(path, &plan.waiting);
     let found = match path.metadata() {
         Ok(metadata) if !metadata.is_dir() => Err(io::Error::other("it is no directory")),
+        Ok(_) if is_spool => Err(io::Error::other(directory::IS_SPOOL)),
         Ok(_) => access(path, AccessFlags::W_OK | AccessFlags::X_OK).map_err(io::Error::from),
         Err(error) => Err(error),
     };
@@ -156,7 +167,8 @@ fn directory(path: &Path, told: &mut Listener) -> io::Result<bool> {
     let said = match found {
         Ok(()) => Said::Passed(step, path),
         Err(error) => {
-            let cure = "make it, and let the upload user write there".to_owned();
+            let cure = if is_spool { OTHER } else { "make it, and let the upload user write there" };
+            let cure = cure.to_owned();
             Said::Failed { step, reason: format!("{path}: {error}"), cure }
         }
     };
@@ -179,8 +191,11 @@ fn greeting(pipe: &mut dyn Pipe, attendant: &mut dyn Attendant) -> Result<String
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(failed(error.to_string())),
         }
-        if let Ok(read) = pipe.read_error(&mut buffer) {
+        for _ in 0..COMPLAINT_READS {
+            let Ok(read @ 1..) = pipe.read_error(&mut buffer) else { break };
             complaint.extend_from_slice(buffer.get(..read).unwrap_or_default());
+            // A program may say much before it connects.
+            complaint.drain(..complaint.len().saturating_sub(GREETING_MAX));
         }
         let version = said.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
         match version {
@@ -190,7 +205,7 @@ fn greeting(pipe: &mut dyn Pipe, attendant: &mut dyn Attendant) -> Result<String
             None => {}
         }
         let is_over = attendant.now() > by;
-        if has_ended || is_over || said.len() > GREETING_MAX || complaint.len() > GREETING_MAX {
+        if has_ended || is_over || said.len() > GREETING_MAX {
             if is_over && said.is_empty() && complaint.is_empty() {
                 return Err(failed("the remote command says nothing".to_owned()));
             }
@@ -204,13 +219,21 @@ fn greeting(pipe: &mut dyn Pipe, attendant: &mut dyn Attendant) -> Result<String
         attendant.turn();
         pipe.wait(!unsent.is_empty(), TURN).map_err(|error| failed(error.to_string()))?;
     }
-    said.extend_from_slice(&complaint);
-    let text = one_line(&String::from_utf8_lossy(&said));
+    let complaint = String::from_utf8_lossy(&complaint);
+    let text = one_line(&format!("{}{}", String::from_utf8_lossy(&said), end_of(complaint.trim())));
     Err(failed(if text.is_empty() {
         "the remote command ends at once".to_owned()
     } else {
         format!("the server says: {text}")
     }))
+}
+
+/// The last lines of a text: what came last says why it ended.
+fn end_of(text: &str) -> &str {
+    let from = text.len().saturating_sub(END_MAX);
+    let end = text.get(text.ceil_char_boundary(from)..).unwrap_or(text);
+    // From the beginning of a line, if one begins there.
+    if from == 0 { end } else { end.split_once('\n').map_or(end, |(_, lines)| lines) }
 }
 
 const fn name(step: Step) -> &'static str {

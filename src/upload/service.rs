@@ -47,6 +47,8 @@ pub struct Service<C> {
     /// Held until the thread has it.
     way: Option<Way>,
     next_look: Duration,
+    /// Files that were not sorted.
+    left: usize,
     /// What is in the directories, and when to look again.
     stocks: [Stock; 3],
     next_count: Duration,
@@ -71,6 +73,7 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
             archive_age: settings.archive_max_age.unwrap_or_default(),
             clock,
             next_look: Duration::ZERO,
+            left: 0,
             stocks: [Stock::default(); 3],
             next_count: Duration::ZERO,
         })
@@ -118,6 +121,7 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
         self.sorter.rules.archive_limits.age = if is_age_known { self.archive_age } else { Duration::ZERO };
         let scanned = self.sorter.scan(self.clock.wall(), tick);
         scanned.notes.iter().for_each(|note| self.desk.say(level(note), note.to_string()));
+        self.left = scanned.left;
         if !scanned.moved.is_empty() {
             self.desk.post(|mail| mail.names.extend(scanned.moved));
         }
@@ -228,7 +232,7 @@ impl<C: Clock + Copy + Send + 'static> Service<C> {
 
     /// How many files are left, if that is known, once the thread that sends has ended.
     pub fn ended(&self) -> Option<Option<usize>> {
-        self.desk.ended()
+        self.desk.ended().map(|sent| sent.map(|left| left + self.left))
     }
 
     /// Leaves. A file that is being sent is sent again next time.

@@ -31,6 +31,8 @@ pub struct Way {
     targets: Vec<Target>,
     remarks: Vec<String>,
     is_broken: bool,
+    /// Who refuses files is asked about the next ones at once.
+    is_hurried: bool,
 }
 
 /// A connection.
@@ -55,6 +57,7 @@ impl Way {
             targets: Vec::new(),
             remarks: Vec::new(),
             is_broken: false,
+            is_hurried: false,
         })
     }
 
@@ -62,6 +65,11 @@ impl Way {
     pub fn forgive(&mut self) {
         self.retries.clear();
         self.network.forgive();
+    }
+
+    /// Only servers that do not answer are waited for, not those that refuse files: for a single run.
+    pub fn hurry(&mut self) {
+        self.is_hurried = true;
     }
 
     /// Whether the process that starts `ssh_program` is gone: only a new uploader can have another.
@@ -123,7 +131,7 @@ impl Way {
         let sent = match &plan.server {
             SubmitServer::Dir(path) => {
                 let sent = directory::send(path, plan.set_remote_dir.as_deref(), files, &mut counting);
-                self.judge(None, &sent, &counting);
+                self.judge(None, &sent, &counting, files);
                 sent
             }
             _ => self.over_network(plan, files, &mut counting),
@@ -139,39 +147,55 @@ impl Way {
         counting: &mut Counting<'_>,
     ) -> Result<(), Failure> {
         self.look_after(counting);
+        let mut best = None;
         if let Some(open) = self.open.take() {
             let target = open.target.clone();
             let sent = self.through(open, plan, files, counting);
             // A connection that was lost while it was not used says nothing about the server.
             let is_stale = counting.confirmed == 0 && sent.as_ref().is_err_and(|failure| !failure.keeps_connection);
-            if !is_stale {
+            if is_stale {
+                self.retries.remove(&Some(target));
+                counting.begin_again(files)?;
+            } else if counting.is_settled(&sent, files) {
                 return sent;
+            } else {
+                best = Some(sent);
             }
-            self.retries.remove(&Some(target));
-            counting.begin_again(files)?;
         }
-        let targets = self.network.targets(&plan.server, counting);
+        let targets = match (self.network.targets(&plan.server, counting), best) {
+            // The one that was connected has more to say.
+            (Err(_), Some(sent)) => return sent,
+            (found, sent) => {
+                best = sent;
+                found
+            }
+        };
         self.judge_location(&targets, counting.now());
         self.targets = targets?;
         self.retries.retain(|target, _| target.as_ref().is_none_or(|target| self.targets.contains(target)));
-        let mut last = Err(Failure::new(Step::Connect, "no server may be tried yet"));
-        let mut is_first = true;
         for target in self.targets.clone() {
             let retry = self.retries.get(&Some(target.clone()));
             if retry.is_some_and(|retry| retry.not_before() > counting.now()) {
                 continue;
             }
-            if !std::mem::take(&mut is_first) {
-                counting.begin_again(files)?;
+            let failures = match &best {
+                Some(_) => counting.begin_again(files)?,
+                None => Vec::new(),
+            };
+            let sent = self.by(target, plan, files, counting);
+            if counting.is_settled(&sent, files) {
+                return sent;
             }
-            last = self.by(target, plan, files, counting);
-            let came_so_far =
-                last.as_ref().map_or_else(|failure| failure.step >= Step::Transfer, |()| !counting.is_refused());
-            if came_so_far || counting.confirmed > 0 || counting.turn() == Turn::Leave {
-                break;
+            // Whoever came furthest says best what is wrong.
+            match best {
+                Some(before) if reach(&before) > reach(&sent) => {
+                    counting.failures = failures;
+                    best = Some(before);
+                }
+                _ => best = Some(sent),
             }
         }
-        last
+        best.unwrap_or_else(|| Err(Failure::new(Step::Connect, "no server may be tried yet")))
     }
 
     /// Sends a batch by this server.
@@ -184,7 +208,7 @@ impl Way {
     ) -> Result<(), Failure> {
         if !plan.ssh_program.is_empty() {
             let sent = self.by_program(&target, plan, files, counting);
-            self.judge(Some(target), &sent, counting);
+            self.judge(Some(target), &sent, counting, files);
             return sent;
         }
         match self.open(&target, plan, counting) {
@@ -198,7 +222,7 @@ impl Way {
             Err(failure) => {
                 self.remarks.extend_from_slice(&failure.remarks);
                 let failed = Err(failure);
-                self.judge(Some(target), &failed, counting);
+                self.judge(Some(target), &failed, counting, files);
                 failed
             }
         }
@@ -232,7 +256,7 @@ impl Way {
             Transport::Rsync => rsync_over(&mut open.connection, plan, files, counting),
             Transport::Sftp => sftp::send(&mut open.connection, plan.remote_dir(), files, counting),
         };
-        self.judge(Some(open.target.clone()), &sent, counting);
+        self.judge(Some(open.target.clone()), &sent, counting, files);
         if let Some(address) = open.connection.address() {
             match &sent {
                 _ if counting.confirmed > 0 => self.network.trust(address),
@@ -241,7 +265,7 @@ impl Way {
             }
         }
         // One that takes nothing is closed, so that the next batch may go to another server.
-        if sent.is_ok() && open.connection.is_usable() && !counting.is_refused() {
+        if sent.is_ok() && open.connection.is_usable() && !counting.is_refused(files) {
             open.next_keep_alive = counting.now() + KEEP_ALIVE;
             self.open = Some(open);
         }
@@ -288,15 +312,28 @@ impl Way {
     }
 
     /// Remembers whether a server was of use. One that took nothing of a batch that it answered is as bad as none.
-    fn judge(&mut self, target: Option<Target>, sent: &Result<(), Failure>, counting: &Counting<'_>) {
+    fn judge(
+        &mut self,
+        target: Option<Target>,
+        sent: &Result<(), Failure>,
+        counting: &Counting<'_>,
+        files: &[Outgoing],
+    ) {
         let now = counting.now();
         if counting.confirmed > 0 {
             self.retries.remove(&target);
         }
-        if sent.is_err() || counting.is_refused() {
+        let is_refusal = sent.as_ref().map_or_else(Failure::is_refusal, |()| counting.is_refused(files));
+        let is_failure = is_refusal || sent.is_err();
+        if is_failure && !counting.is_ours(files) && !(is_refusal && self.is_hurried) {
             self.retries.entry(target).or_default().failed(now);
         }
     }
+}
+
+/// How far a server let us come.
+fn reach(sent: &Result<(), Failure>) -> Step {
+    sent.as_ref().map_or_else(|failure| failure.step, |()| Step::Transfer)
 }
 
 fn account(plan: &Plan) -> Result<Account, Failure> {
@@ -338,15 +375,27 @@ impl<'a> Counting<'a> {
     }
 
     /// Whether files were refused and none was taken.
-    fn is_refused(&self) -> bool {
-        self.confirmed == 0 && !self.failures.is_empty()
+    fn is_refused(&self, files: &[Outgoing]) -> bool {
+        self.confirmed == 0 && !self.failures.is_empty() && !self.is_ours(files)
     }
 
-    /// Nothing was sent; another server gets the same files.
-    fn begin_again(&mut self, files: &mut [Outgoing]) -> Result<(), Failure> {
-        self.failures.clear();
+    /// Whether a file failed that is not what it was, or is gone: no server would have taken it.
+    fn is_ours(&self, files: &[Outgoing]) -> bool {
+        let is_there = |file: &Outgoing| file.is_unchanged() && file.path().symlink_metadata().is_ok();
+        self.failures.iter().any(|(index, _)| files.get(*index).is_some_and(|file| !is_there(file)))
+    }
+
+    /// Whether no other server is to get the batch.
+    fn is_settled(&mut self, sent: &Result<(), Failure>, files: &[Outgoing]) -> bool {
+        let is_well = sent.is_ok() && !self.is_refused(files);
+        is_well || self.confirmed > 0 || self.is_ours(files) || self.turn() == Turn::Leave
+    }
+
+    /// Nothing was taken; another server gets the same files. Those that failed, and why.
+    fn begin_again(&mut self, files: &mut [Outgoing]) -> Result<Vec<(usize, String)>, Failure> {
         let rewound = files.iter_mut().try_for_each(|file| file.file().rewind());
-        rewound.map_err(|error| Failure::new(Step::Transfer, error))
+        rewound.map_err(|error| Failure::new(Step::Transfer, error))?;
+        Ok(std::mem::take(&mut self.failures))
     }
 
     /// The files that failed.
@@ -385,5 +434,53 @@ impl Attendant for Counting<'_> {
 
     fn heard(&mut self, line: &str) {
         self.attendant.heard(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::part::tests::Scratch;
+    use std::fs;
+
+    /// Goes on, and hears nothing.
+    struct Deaf;
+
+    impl Attendant for Deaf {
+        fn now(&self) -> Duration {
+            Duration::ZERO
+        }
+        fn turn(&mut self) -> Turn {
+            Turn::GoOn
+        }
+        fn allowance(&mut self) -> usize {
+            0
+        }
+        fn sent(&mut self, _: usize) {}
+        fn confirmed(&mut self, _: usize) {}
+        fn failed(&mut self, _: usize, _: String) {}
+        fn heard(&mut self, _: &str) {}
+    }
+
+    #[test]
+    fn a_server_is_not_blamed_for_files_that_changed_or_went_here() {
+        let scratch = Scratch::new();
+        let spoils: [fn(&std::path::Path); 3] =
+            [|_| {}, |path| fs::write(path, "longer").unwrap(), |path| fs::remove_file(path).unwrap()];
+        for (spoil, is_blamed) in spoils.into_iter().zip([true, false, false]) {
+            let path = scratch.0.join("a.nmsg");
+            fs::write(&path, "one").unwrap();
+            let files = [Outgoing::open(&scratch.0, "a.nmsg").unwrap()];
+            spoil(&path);
+            let mut attendant = Deaf;
+            let mut counting = Counting::new(&mut attendant);
+            counting.failed(0, "no".to_owned());
+            assert_eq!(counting.is_refused(&files), is_blamed);
+            for sent in [Ok(()), Err(Failure::new(Step::Transfer, "no"))] {
+                assert_eq!(counting.is_settled(&sent, &files), !is_blamed);
+            }
+            counting.confirmed(0);
+            assert!(counting.is_settled(&Err(Failure::new(Step::Transfer, "no")), &files));
+        }
     }
 }

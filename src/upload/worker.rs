@@ -3,7 +3,7 @@
 use super::{
     Attendant, Desk, Failure, Outgoing, Plan, Receipt, Step, Turn,
     alarm::{self, Alarm},
-    backlog::Backlog,
+    backlog::{Backlog, Listed},
     below,
     desk::Mail,
     rate::Rate,
@@ -29,6 +29,11 @@ const REMARKS_MAX: usize = 100;
 /// Files that a batch may have said of them one by one.
 const SAID_MAX: usize = 10;
 
+/// Batches in a row that are sent for nothing before a single run ends: to a server that refuses files, for the others may
+/// fit, or to one that does not stay.
+const REFUSED_MAX: u32 = 100;
+const LOST_MAX: u32 = 2;
+
 /// When it has done its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
@@ -53,6 +58,8 @@ pub struct Worker<'d, C, T> {
     next_list: Duration,
     /// Why nothing is uploaded, which was said: it is not said at every try.
     trouble: Option<String>,
+    /// Files that are not sent for their names.
+    others: usize,
     /// What was last said of files below that cannot be taken up, how many they are, and whether more may be there.
     below: Option<String>,
     left_below: usize,
@@ -72,7 +79,10 @@ pub struct Worker<'d, C, T> {
 
 impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
     /// For the files of `plan`.
-    pub fn new(desk: &'d Desk, clock: C, turn: T, plan: Plan, done: Done, way: Way) -> Worker<'d, C, T> {
+    pub fn new(desk: &'d Desk, clock: C, turn: T, plan: Plan, done: Done, mut way: Way) -> Worker<'d, C, T> {
+        if done == Done::Once {
+            way.hurry();
+        }
         let (backlog, writer) = (Backlog::new(plan.waiting.clone()), state::Writer::new(&plan.waiting));
         Worker {
             desk,
@@ -86,6 +96,7 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
             alarm: Alarm::default(),
             next_list: Duration::ZERO,
             trouble: None,
+            others: 0,
             below: None,
             left_below: 0,
             is_partial: false,
@@ -108,7 +119,7 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
             (self.turn)();
             if mail.leave || self.is_over() {
                 self.writer.remove();
-                return self.is_listed.then(|| self.backlog.len() + self.left_below);
+                return self.is_listed.then(|| self.backlog.len() + self.others + self.left_below);
             }
             self.read(mail);
             self.list();
@@ -145,12 +156,27 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         let listed = self.backlog.list();
         self.is_listed = listed.is_ok();
         match listed {
-            Ok(below) => self.raise(below),
+            Ok(Listed { below, others, first_other }) => {
+                self.tell_of_others(others, first_other);
+                self.raise(below);
+            }
             Err(error) => {
                 let text = format!("cannot list {}: {error}", escaped(&self.plan.waiting));
                 self.trouble(LogLevel::Error, text.clone(), text);
             }
         }
+    }
+
+    /// Files whose names are none of ours, which somebody put there, are not sent.
+    fn tell_of_others(&mut self, others: usize, first: Option<PathBuf>) {
+        if let Some(first) = first.filter(|_| others > self.others) {
+            let (waiting, first) = (escaped(&self.plan.waiting), escaped(&first));
+            let text = format!(
+                "{others} files in {waiting} have names that are not sent, as {first}; left alone: use letters, digits and . _ - only"
+            );
+            self.desk.say(LogLevel::Warning, text);
+        }
+        self.others = others;
     }
 
     /// Takes up files that somebody put into directories below.
@@ -196,8 +222,10 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
             return wait;
         }
         let wall = self.clock.wall();
-        let is_fresh = self.backlog.has_fresh(wall, now);
-        let names = self.backlog.batch(self.plan.max_per_batch.min(OPEN_MAX), wall, now);
+        // To a single run, what failed is never due again.
+        let due = if self.done == Done::Once { Duration::ZERO } else { now };
+        let is_fresh = self.backlog.has_fresh(wall, due);
+        let names = self.backlog.batch(self.plan.max_per_batch.min(OPEN_MAX), wall, due);
         if names.is_empty() {
             self.is_stuck = true;
             return self
@@ -277,7 +305,8 @@ impl<'d, C: Clock, T: FnMut()> Worker<'d, C, T> {
         let mut failures: Vec<(usize, String)> = failures.into_iter().filter(own).collect();
         self.useless = if arrived.contains(&true) { 0 } else { self.useless + 1 };
         if let Err(failure) = &sent {
-            self.is_stuck = failure.step < Step::Transfer || self.useless > 1;
+            let useless_max = if failure.is_refusal() { REFUSED_MAX } else { LOST_MAX };
+            self.is_stuck = failure.step < Step::Transfer || self.useless >= useless_max;
             self.failed(&receipts, &arrived, failure, now);
             // Where a batch ends at one of its files, it would end there again, and keep those behind it waiting.
             let first = arrived.iter().position(|arrived| !arrived);

@@ -132,12 +132,29 @@ fn what_waits_and_is_no_file_of_ours_stays_and_holds_nothing_up() {
     symlink(world.path("secret"), world.waiting("link.nmsg")).unwrap();
     fs::create_dir(world.waiting("directory.nmsg")).unwrap();
     assert!(Command::new("mkfifo").arg(world.waiting("pipe.nmsg")).status().unwrap().success());
-    File::create(world.waiting("-e sh x.nmsg")).unwrap();
-    File::create(world.waiting("a\n\u{1b}[2J.nmsg")).unwrap();
     let samples = world.publish_some();
     world.all_arrive(&samples);
     assert_eq!(world.names_there().len(), samples.len(), "{:?}", world.names_there());
-    assert_eq!(fs::read_dir(world.path("spool/waiting/ch202")).unwrap().count() - 5, left_by_us(&world));
+    assert_eq!(fs::read_dir(world.path("spool/waiting/ch202")).unwrap().count() - 3, left_by_us(&world));
+}
+
+#[test]
+fn files_with_names_that_are_none_of_ours_stay_are_said_and_remain() {
+    for stage in ["waiting", "new"] {
+        let Some((world, _server)) = World::with_server(RSYNC_ONLY) else { return };
+        let put = |name: &str| drop(File::create(world.path("spool").join(stage).join("ch202").join(name)).unwrap());
+        ["-e sh x.nmsg", "a\n\u{1b}[2J.nmsg", "ü.nmsg"].into_iter().for_each(put);
+        let samples = world.publish_some();
+        let run = world.upload(&["--once"]);
+        assert_eq!(run.code, 1, "{}", run.log);
+        assert!(run.log.contains("left alone") && !run.log.contains('\u{1b}'), "{}", run.log);
+        assert!(samples.iter().all(|sample| world.there(&sample.name).exists()), "{}", run.log);
+        assert_eq!(world.names_there().len(), samples.len(), "{:?}", world.names_there());
+        let kept = fs::read_dir(world.path("spool").join(stage).join("ch202")).unwrap();
+        let is_kept = |name: &[u8]| name.ends_with(b".nmsg") && !name.starts_with(b".");
+        let kept = kept.filter(|entry| is_kept(entry.as_ref().unwrap().file_name().as_encoded_bytes()));
+        assert_eq!(kept.count(), 3, "{stage}");
+    }
 }
 
 #[test]

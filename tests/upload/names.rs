@@ -1,6 +1,10 @@
 //! Servers that DNS names, or does not.
 
-use super::{RSYNC_ONLY, World, wait_for};
+use super::{
+    RSYNC_ONLY, World,
+    refusals::{Small, forced},
+    wait_for,
+};
 use crate::name_server::{Between, NameServer};
 use nix::sys::signal::Signal;
 use std::{
@@ -32,6 +36,26 @@ fn the_second_server_of_an_srv_answer_is_used_where_the_first_is_dead() {
     world.configure(&[("submitserver", "submit.example")]);
     let run = world.all_arrive(&world.publish_some());
     assert!(!run.log.contains("failed"), "{}", run.log);
+}
+
+#[test]
+fn the_second_server_of_an_srv_answer_is_used_where_the_first_takes_nothing() {
+    let Some(world) = World::new() else { return };
+    let _small = Small::new(world.path("home/full"));
+    let full = "exec rsync --server -e.LsfxCIvu --timeout=10 --remove-source-files . full/";
+    let Some(first) = forced(&world, full) else { return };
+    let Some(second) = world.serve(RSYNC_ONLY, &["-t ed25519"], "") else { return };
+    let Some(_names) = start(&world, SYSTEM.into(), &records(second.port, first.port)) else { return };
+    world.configure(&[("submitserver", "submit.example")]);
+    let samples = ["a.nmsg", "b.nmsg"].map(|name| world.publish(name, 500_000));
+    let run = world.all_arrive(&samples);
+    assert!(first.log().contains("Accepted publickey"), "{}", first.log());
+    assert!(!run.log.contains("failed to upload"), "{}", run.log);
+    // And where none takes it, each has been tried, and the log has what the first one said.
+    drop(second);
+    let samples = [world.publish("c.nmsg", 500_000)];
+    let run = world.once(&samples);
+    assert!(run.code == 1 && run.log.to_lowercase().contains("no space left"), "{}", run.log);
 }
 
 #[test]

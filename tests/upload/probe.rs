@@ -167,4 +167,43 @@ fn a_directory_is_tried_too() {
     );
     super::give(&target, super::UPLOADER.1, 0o755);
     passes(&world, "ok      directory");
+    world.configure(&[("submitserver", &format!("dir:{}", target.display())), ("remote_dir", "/sub/")]);
+    let run = tried(&world);
+    let said = format!("FAILED  directory  {}: No such file", target.join("sub").display());
+    assert!(run.code == 1 && run.out.contains(&said), "{}", run.out);
+    fs::create_dir(target.join("sub")).unwrap();
+    super::give(&target.join("sub"), super::UPLOADER.1, 0o755);
+    passes(&world, &format!("ok      directory  {}\n", target.join("sub").display()));
+}
+
+#[test]
+fn a_directory_that_sftp_could_not_make_is_not_promised() {
+    let Some((world, server)) = World::with_server(SFTP_ONLY) else { return };
+    let remote_dir = |below: &str| world.send_to(server.port, &[("transport", "sftp"), ("remote_dir", below)]);
+    remote_dir("up/new");
+    passes(&world, "sftp, up/new will be made with the first file");
+    remote_dir("missing/new");
+    fails(&world, "command", "cannot make missing/new at the server: missing: no such file", "show the service");
+    fs::write(world.path("home/file"), "").unwrap();
+    remote_dir("file/new");
+    fails(&world, "command", "", "show the service");
+}
+
+#[test]
+fn a_program_that_says_much_before_it_connects_is_waited_for() {
+    let Some((world, server)) = World::with_server(RSYNC_ONLY) else { return };
+    let program = world.path("program");
+    let script = |last: &str| {
+        let lines = "yes 'a line of a banner' | head -c 30000 >&2";
+        fs::write(&program, format!("#!/bin/sh\n{lines}\n{last}\n")).unwrap();
+    };
+    script("exec ssh \"$@\"");
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    world.send_to(server.port, &[("ssh_program", program.to_str().unwrap())]);
+    let run = tried(&world);
+    assert!(run.code == 0 && run.out.contains("rsync, protocol 3"), "{}", run.out);
+    // Where it fails, the end of what it says is what counts.
+    script("echo 'no route to there' >&2; exit 255");
+    let run = tried(&world);
+    assert!(run.code == 1 && run.out.contains("no route to there"), "{}", run.out);
 }

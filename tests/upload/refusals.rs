@@ -6,7 +6,7 @@ use std::{
     fs::{self, Permissions},
     io::Write,
     net::{Ipv4Addr, TcpListener},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::PathBuf,
     process::Command,
     thread,
@@ -177,11 +177,33 @@ fn a_directory_whose_parent_is_missing_is_named() {
     }
 }
 
+#[test]
+fn the_spool_itself_in_the_place_of_a_server_is_refused_and_no_file_goes() {
+    let Some(world) = World::new() else { return };
+    let samples = world.publish_some();
+    let spool = world.path("spool");
+    symlink(spool.join("waiting"), world.path("link")).unwrap();
+    for (target, remote_dir) in [
+        (spool.join("waiting/ch202"), ""),
+        (spool.join("waiting"), "ch202"),
+        (world.path("link/ch202"), ""),
+        (spool.join("new/ch202"), ""),
+    ] {
+        let server = format!("dir:{}", target.display());
+        world.configure(&[("submitserver", server.as_str()), ("remote_dir", remote_dir)]);
+        let run = world.upload(&["--once"]);
+        assert!(samples.iter().all(|sample| world.here(&sample.name).as_ref() == Some(&sample.bytes)), "{}", run.log);
+        assert!(run.code == 1 && run.log.contains("it is the spool itself"), "{}", run.log);
+        let run = world.upload(&["--test"]);
+        assert!(run.code == 1 && run.out.contains("it is the spool itself\n        name another"), "{}", run.out);
+    }
+}
+
 /// A file system of 256 KiB.
-struct Small(PathBuf);
+pub(super) struct Small(PathBuf);
 
 impl Small {
-    fn new(path: PathBuf) -> Small {
+    pub(super) fn new(path: PathBuf) -> Small {
         fs::create_dir(&path).unwrap();
         let mut mount = Command::new("mount");
         assert!(mount.args(["-t", "tmpfs", "-o", "size=256k", "sie-test"]).arg(&path).status().unwrap().success());
@@ -216,6 +238,32 @@ fn a_full_disk_at_the_server_is_named_and_what_fits_arrives() {
         assert!(mount.args(["-o", "remount,size=4m"]).arg(&small.0).status().unwrap().success());
         world.all_arrive(if arrived_then { &samples[1..2] } else { &samples[1..] });
         assert!(world.there("a.nmsg").exists());
+    }
+}
+
+#[test]
+fn a_single_run_tries_each_file_though_the_first_ones_do_not_fit() {
+    for transport in ["rsync", "sftp", "directory"] {
+        let Some(world) = World::new() else { return };
+        let small = Small::new(world.path("home/up/ch202"));
+        let may = if transport == "sftp" { SFTP_ONLY } else { RSYNC_ONLY };
+        let Some(server) = world.serve(may, &["-t ed25519"], "") else { return };
+        match transport {
+            "directory" => {
+                give(&small.0, super::UPLOADER.1, 0o755);
+                world.configure(&[("submitserver", &format!("dir:{}", small.0.display()))]);
+            }
+            _ => world.send_to(server.port, &[("transport", transport)]),
+        }
+        let sizes = [("a", 900_000), ("b", 900_000), ("c", 900_000), ("d", 900_000), ("e", 1000), ("f", 1000)];
+        let samples = sizes.map(|(name, size)| world.publish(&format!("{name}.nmsg"), size));
+        let run = world.once(&samples);
+        assert_eq!(run.code, 1, "{transport}\n{}", run.log);
+        for sample in &samples {
+            let is_small = sample.bytes.len() == 1000;
+            assert_eq!(world.here(&sample.name).is_none(), is_small, "{transport}, {}\n{}", sample.name, run.log);
+        }
+        assert!(run.took < Duration::from_secs(15), "{transport}: {:?}\n{}", run.took, run.log);
     }
 }
 

@@ -4,7 +4,7 @@ use super::{accounts::Account, report::Report};
 use crate::{
     config::{Settings, SubmitServer},
     escape::escaped,
-    upload::program,
+    upload::{Plan, directory, program},
 };
 use nix::{
     sys::statvfs::statvfs,
@@ -33,7 +33,7 @@ pub(super) fn describe(settings: &Settings, report: &mut Report) {
         return;
     }
     if let SubmitServer::Dir(target) = &settings.submit_server {
-        return directory(settings, target, report);
+        return self::target(settings, target, report);
     }
     upload_key(settings, report);
     known_hosts(settings, report);
@@ -165,13 +165,16 @@ pub(in crate::cli) fn known_hosts(settings: &Settings, report: &mut Report) {
 }
 
 /// The directory in the place of a server. It is not made: where a disk is not mounted, the one below would fill.
-pub(in crate::cli) fn directory(settings: &Settings, target: &Path, report: &mut Report) {
-    let below = settings.remote_dir.as_deref().map(|below| target.join(below.trim_start_matches('/')));
-    let path = below.unwrap_or_else(|| target.to_owned());
+pub(in crate::cli) fn target(settings: &Settings, target: &Path, report: &mut Report) {
+    let path = directory::destination(target, settings.remote_dir.as_deref());
     match fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => {
             report.row("upload directory", described(&path, &metadata));
             permit(settings, report, &settings.upload_user, &path, READ | WRITE | SEARCH);
+            if directory::is_spool(&path, &Plan::new(settings).waiting) {
+                let what = format!("cannot use {}: {}", escaped(&path), directory::IS_SPOOL);
+                report.fault(what, "name another directory in submitserver");
+            }
         }
         Ok(_) => {
             report.row("upload directory", format!("{}, no directory", escaped(&path)));

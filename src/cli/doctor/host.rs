@@ -70,7 +70,7 @@ const MEANS: [&str; 3] = ["transport", "remote directory", "from"];
 /// What an upload needs on this host.
 fn keys(settings: &Settings, report: &mut Report) {
     if let SubmitServer::Dir(target) = &settings.submit_server {
-        return paths::directory(settings, target, report);
+        return paths::target(settings, target, report);
     }
     upload::remote(settings, report);
     paths::upload_key(settings, report);

@@ -20,14 +20,14 @@ pub enum Fault {
     Tag(u8),
     /// A message of a wrong length.
     MessageLength(u8, usize),
-    /// An index of a file that is not in the list, or a mark instead of one.
+    /// A request for a file that is not in the list, or a mark instead of one.
     Index(Option<i32>),
     /// A request before the list was complete, or after the last round.
     OutOfTurn,
     /// The same file, over and over.
     AskedTooOften(usize),
-    /// A file was confirmed that it does not have.
-    Confirmed(usize),
+    /// A file was confirmed that it does not have, or that is not in the list, which may not be complete.
+    Confirmed(i32),
     /// Block sums beyond reason.
     Sums([i32; 4]),
     /// Something behind the goodbye.

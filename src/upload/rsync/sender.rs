@@ -346,7 +346,7 @@ impl Sender {
 
     /// A file is in place, unless it cannot be: what was asked for and not sent is not.
     fn confirm(&mut self, index: i32) -> Result<Option<usize>, Fault> {
-        let at = self.file(index)?;
+        let at = self.file(index).map_err(|_| Fault::Confirmed(index))?;
         let is_listed = self.files.len() == self.count;
         let file = &mut self.files[at];
         match file.fate {
@@ -355,7 +355,7 @@ impl Sender {
                 Ok(Some(at))
             }
             Fate::Confirmed => Ok(None),
-            Fate::Listed | Fate::Sent | Fate::Asked | Fate::Withheld => Err(Fault::Confirmed(at)),
+            Fate::Listed | Fate::Sent | Fate::Asked | Fate::Withheld => Err(Fault::Confirmed(index)),
         }
     }
 

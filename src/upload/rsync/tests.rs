@@ -699,6 +699,21 @@ fn a_file_is_not_confirmed_by_a_server_that_has_not_got_it() {
 }
 
 #[test]
+fn a_confirmation_of_what_was_not_sent_is_told_from_a_request_for_it() {
+    let confirms = |index: i32| Says(frame(100, &index.to_le_bytes()));
+    for (acts, said) in [
+        (vec![greeting(31), confirms(1)], "the server confirmed file 1, which it was not sent"),
+        (after_the_list(vec![confirms(7)]), "the server confirmed file 7, which it was not sent"),
+        (after_the_list(vec![confirms(-1)]), "the server confirmed file -1, which it was not sent"),
+        (after_the_list(vec![Says(frame(0, &request(&[8])))]), "the server asked for file 7, which is not in the list"),
+    ] {
+        let (done, witness, _) = outcome([acts, vec![KeepsAlive]].concat(), Ending::Code(0));
+        assert_eq!(done.unwrap_err().reason, said);
+        assert!(witness.confirmed.is_empty());
+    }
+}
+
+#[test]
 fn what_the_server_has_already_is_confirmed_without_being_sent() {
     let acts = after_the_list(vec![
         success(0),

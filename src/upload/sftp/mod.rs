@@ -57,15 +57,37 @@ pub fn send(
 pub fn probe(connection: &mut Connection, remote_dir: &str, attendant: &mut dyn Attendant) -> Result<String, Failure> {
     let mut remote = Remote::open(connection, attendant)?;
     let directory = remote_dir.strip_suffix('/').filter(|directory| !directory.is_empty()).unwrap_or(remote_dir);
-    let found = remote.ask("a look at the directory", |sftp| sftp.stat(directory.as_ref()))?;
+    let mut look = |at: &str| remote.ask("a look at the directory", |sftp| sftp.stat(at.as_ref()));
+    let found = look(directory)?;
+    let above = above(directory);
+    // Only the last one is made.
+    let is_above = match (&found, above) {
+        (Err(status), Some(above)) if status.is_no_such_file() => look(above)?.map(|found| found.is_dir()),
+        _ => Ok(true),
+    };
     remote.keep();
     let shown = Escaped(directory);
+    let nowhere = |why: &dyn std::fmt::Display| {
+        let above = Escaped(above.unwrap_or_default());
+        Failure::new(Step::Command, format!("cannot make {shown} at the server: {above}: {why}"))
+    };
+    match is_above {
+        Ok(true) => {}
+        Ok(false) => return Err(nowhere(&"no directory")),
+        Err(status) => return Err(nowhere(&status)),
+    }
     match found {
         Ok(found) if found.is_dir() => Ok(format!("sftp, {shown}")),
         Ok(_) => Err(Failure::new(Step::Command, format!("{shown} at the server is no directory"))),
         Err(status) if status.is_no_such_file() => Ok(format!("sftp, {shown} will be made with the first file")),
         Err(status) => Err(Failure::new(Step::Command, format!("{shown} at the server: {status}"))),
     }
+}
+
+/// The directory above one, if its path names any.
+fn above(directory: &str) -> Option<&str> {
+    let (above, _) = directory.trim_end_matches('/').rsplit_once('/')?;
+    Some(if above.is_empty() { "/" } else { above })
 }
 
 /// Leaves in `done` how many files have been told of.
@@ -356,6 +378,12 @@ mod tests {
         ] {
             assert!(!is_hidden_name(name), "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_above_a_directory_is_what_its_path_says() {
+        let named = ["up/ch202", "/srv/up/ch202", "/up", "up", "/", ""].map(above);
+        assert_eq!(named, [Some("up"), Some("/srv/up"), Some("/"), None, None, None]);
     }
 
     #[test]
