@@ -19,7 +19,15 @@ pub fn default_path() -> &'static Path {
 /// As [`super::load`], and all that `run` requires: an interface, addresses, values that go together. A file that others
 /// can write is among the notices.
 pub fn load_for_run(file: &Path, sets: &[String]) -> Result<(Settings, Vec<Notice>), Problems> {
-    let mut loader = Loader::new(None, sets);
+    of_run(file, Loader::new(None, sets))
+}
+
+/// The same once more, without ever waiting for a file: a pipe, which was read the first time, is refused.
+pub fn load_again(file: &Path, sets: &[String]) -> Result<(Settings, Vec<Notice>), Problems> {
+    of_run(file, Loader { reads_again: true, ..Loader::new(None, sets) })
+}
+
+fn of_run(file: &Path, mut loader: Loader) -> Result<(Settings, Vec<Notice>), Problems> {
     match std::fs::metadata(file) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             loader.problem(&Place::File(file.into()), Subject::Text, Fault::Missing(error.to_string()));

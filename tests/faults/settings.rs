@@ -3,8 +3,11 @@
 use super::{Role, SOON, Sensor, World, wait_for};
 use crate::namespace::skipped;
 use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
+    sys::{
+        signal::{Signal, kill},
+        stat::Mode,
+    },
+    unistd::{Pid, mkfifo},
 };
 use std::{fs, process::Command};
 
@@ -74,6 +77,23 @@ fn garbage_and_hup_change_nothing_and_every_problem_is_logged() {
     assert_eq!(world.waiting(), account.count("written"), "{account:?}");
     assert_eq!(account.count("gaps.count") + account.count("kernel.dropped"), 0, "{account:?}");
     drop(load);
+}
+
+#[test]
+fn a_configuration_that_came_through_a_pipe_is_not_waited_for() {
+    let Some(world) = World::new() else { return };
+    let (config, text) = (world.path("config"), fs::read(world.path("config")).unwrap());
+    fs::remove_file(&config).unwrap();
+    mkfifo(&config, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let pipe = config.clone();
+    let writer = std::thread::spawn(move || fs::write(pipe, text));
+    let mut sensor = world.start();
+    writer.join().unwrap().unwrap();
+    let skip = sensor.lines().len();
+    sensor.signal(Signal::SIGHUP);
+    sensor.says_after(skip, "config: cannot be read: a pipe gives what it has once; use a file");
+    sensor.says_after(skip, "the settings are not used; the sensor goes on with those it has");
+    sensor.leaves(Signal::SIGTERM);
 }
 
 #[test]
