@@ -92,6 +92,8 @@ impl Settings {
 struct Loader {
     /// In ascending precedence.
     assignments: Vec<Assignment>,
+    /// Lines of the file that say nothing for a problem of their own.
+    refused: String,
     /// Variables that the file itself uses.
     expanded: HashSet<String>,
     problems: Vec<Problem>,
@@ -119,6 +121,7 @@ impl Loader {
                 let parsed = spec::parse(file, &bytes);
                 self.assignments.extend(parsed.assignments);
                 self.problems.extend(parsed.problems);
+                self.refused.push_str(&parsed.refused);
                 self.expanded.extend(parsed.expanded);
             }
             Err(error) => {
@@ -203,6 +206,11 @@ impl Loader {
     fn assignment(&self, name: &str) -> Option<&Assignment> {
         let last = self.assignments.iter().rev().find(|assignment| assignment.name == name);
         last.filter(|assignment| !assignment.value.trim_ascii().is_empty())
+    }
+
+    /// Whether anything sets one of `names`, or a line that could not be read would.
+    fn is_set(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.assignment(name).is_some() || self.refused.contains(name))
     }
 
     /// Sets one setting to the value that counts.

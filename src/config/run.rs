@@ -67,10 +67,10 @@ impl Loader {
 
     fn require(&mut self, file: &Path, settings: &Settings) {
         let file = Place::File(file.into());
-        if self.assignment("interface").is_none() {
+        if !self.is_set(&["interface"]) {
             self.problem(&file, Subject::Name("interface".into()), Fault::Required("interface=\"eth0\""));
         }
-        if self.assignment("DNSQR_RES_ADDRS").is_none() && self.assignment("DNSQR_AUTH_ADDRS").is_none() {
+        if !self.is_set(&["DNSQR_RES_ADDRS", "DNSQR_AUTH_ADDRS"]) {
             self.problem(&file, Subject::Name("DNSQR_RES_ADDRS".into()), Fault::NoAddresses);
         }
         if settings.capture_threads > 1 && !cfg!(target_os = "linux") {

@@ -264,6 +264,21 @@ fn the_sensor_requires_an_interface_and_addresses() {
 }
 
 #[test]
+fn a_setting_whose_line_is_refused_is_not_missing_as_well() {
+    let one = |text: &str| {
+        let said = for_run(text, &[]).unwrap_err();
+        assert_eq!(said.len(), 1, "{said:?}");
+    };
+    one("interface=lo\nDNSQR_RES_ADDRS=192.0.2.1;\n");
+    one("interface=lo\nDNSQR_AUTH_ADDRS=$ADDRESS\n");
+    one("interface = lo\nDNSQR_RES_ADDRS=192.0.2.1\n");
+    one("interface=lo\nDNSQR_RES_ADDRS=\"192.0.2.1\n");
+    one("interface=\"lo\nlogin=x\nDNSQR_RES_ADDRS=\"192.0.2.1\"\n"); // the last quote opens, and is not closed
+    let said = for_run("login=x;\nDNSQR_RES_ADDRS=192.0.2.1", &[]).unwrap_err();
+    assert_eq!(said.len(), 2, "what no line sets is missing: {said:?}");
+}
+
+#[test]
 fn values_that_contradict_each_other_are_refused_where_they_stand() {
     let required = "interface=lo DNSQR_RES_ADDRS=192.0.2.1\n";
     let said = |more: &str| for_run(&format!("{required}{more}"), &[]).unwrap_err().concat();
