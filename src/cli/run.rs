@@ -117,6 +117,10 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
         let_go_of_stderr();
     }
     notices.iter().for_each(|notice| log.warning(&notice.to_string()));
+    if let Err(error) = daemon::child::program() {
+        log.error(&format!("cannot start processes: {error}"));
+        return Ok(ExitCode::from(FAILED));
+    }
     let users = match Users::find(&settings) {
         Ok(users) => users,
         Err(error) => {

@@ -95,6 +95,21 @@ fn it_leaves_at_once_when_nothing_has_begun() {
     }
 }
 
+#[test]
+fn without_proc_nothing_is_tried_and_the_reason_is_said() {
+    let Some(world) = World::new() else { return };
+    let hidden = ["sh", "-c", "mount -t tmpfs sie-test /proc && exec \"$0\" \"$@\""];
+    for (arguments, said) in
+        [(&[][..], "cannot start processes: there is no /proc/self/exe; mount /proc"), (&["--daemon"], "/proc")]
+    {
+        let mut sensor = Sensor::start(world.run_by(&hidden, arguments));
+        let status = sensor.ends(SOON);
+        let lines = sensor.lines().join("\n");
+        assert_eq!(status.code(), Some(2), "{lines}");
+        assert!(lines.contains(said), "{lines}");
+    }
+}
+
 fn stop(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
 }
