@@ -6,6 +6,7 @@ use crate::{
     daemon::{
         self, Log, Role, Signals, Source, Supervisor, Synchronised, cgroup,
         directories::{self, STAGES},
+        limits,
         listen::Listeners,
         log,
         pidfile::PidFile,
@@ -120,6 +121,10 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
     if let Err(error) = daemon::child::program() {
         log.error(&format!("cannot start processes: {error}"));
         return Ok(ExitCode::from(FAILED));
+    }
+    if let Err(error) = limits::raise_open_files(settings.interfaces.len() * settings.capture_threads) {
+        log.error(&error);
+        return Ok(ExitCode::from(SETTINGS));
     }
     let users = match Users::find(&settings) {
         Ok(users) => users,
