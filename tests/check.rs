@@ -1,11 +1,15 @@
 //! `check`: problems at once, else what the sensor would do; and the shipped configuration.
 
-use crate::program::{self, Ended, Scratch};
+use crate::{
+    namespace::Namespace,
+    program::{self, Ended, SENSOR, Scratch},
+};
 use sie_dns_sensor::config::{self, Empty, Reload, SETTINGS, Setting, Settings};
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// The file as the old package shipped it, with every variable that it knew and left out put in.
@@ -102,6 +106,39 @@ fn all_problems_are_told_at_once() {
     for (line, expected) in lines.iter().zip(expected) {
         assert!(line.starts_with(expected), "{line}");
     }
+}
+
+#[test]
+fn all_interfaces_beside_others_are_refused() {
+    let scratch = Scratch::new();
+    if cfg!(target_os = "linux") {
+        let ended = check(&scratch, OLD, &["interface=any+,lo"]).with_code(78);
+        assert!(ended.stderr.contains("write any alone, or the others"), "{}", ended.stderr);
+        check(&scratch, OLD, &["interface=any"]).with_code(0);
+    }
+}
+
+#[test]
+fn the_kernel_filter_is_that_of_the_interfaces_frames() {
+    let Some(namespace) = Namespace::empty() else { return };
+    namespace.ip(&["tuntap", "add", "tun0", "mode", "tun"]);
+    namespace.link(&["set", "lo", "up"]);
+    let scratch = Scratch::new();
+    let file = scratch.file("conf", OLD);
+    let with = |interfaces: &str| {
+        let mut command = Command::new("ip"); // which shows the namespace's /sys
+        command.args(["netns", "exec", &namespace.0, SENSOR, "check", "-c"]).arg(&file);
+        let output = command.args(["--set", &format!("interface={interfaces}")]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (_, filter) = text.split_once("kernel filter\n").unwrap_or_else(|| panic!("{text}"));
+        filter.split("\nmemory").next().unwrap().to_owned()
+    };
+    assert!(with("any").contains("vlan"), "what any shows may have tags");
+    let filter = with("tun0");
+    assert!(!filter.contains("vlan") && !filter.contains("tun0"), "{filter}");
+    let filter = with("lo,tun0");
+    let (lo, tun) = filter.split_once("\n  tun0: ").unwrap_or_else(|| panic!("{filter}"));
+    assert!(lo.starts_with("  lo: ") && lo.contains("vlan") && !tun.contains("vlan"), "{filter}");
 }
 
 #[test]

@@ -224,7 +224,7 @@ fn a_target_that_cannot_be_made_is_a_failure() {
 }
 
 #[test]
-fn a_target_is_replaced_and_may_be_a_link_or_an_input() {
+fn a_target_is_replaced_and_may_be_a_link() {
     let scratch = Scratch::new();
     let out = scratch.file("out.nmsg", "old");
     let link = scratch.path("link.nmsg");
@@ -232,7 +232,7 @@ fn a_target_is_replaced_and_may_be_a_link_or_an_input() {
     run(replay(["-q".into(), "-w".into(), link.clone(), vector("udp4.pcap")])).with_code(0);
     assert_eq!(fs::read(&out).unwrap(), nmsg_of(&[&vector("udp4.pcap")]));
     assert!(link.is_symlink());
-    run(["read".into(), "-w".into(), out.clone(), out.clone()]).with_code(0);
+    run(["read".into(), "-w".into(), out.clone(), vector("expected/udp4.nmsg")]).with_code(0);
     assert_eq!(fs::read(&out).unwrap(), fs::read(vector("expected/udp4.pres")).unwrap());
     assert_eq!(scratch.names(), ["link.nmsg", "out.nmsg"]);
 }
@@ -468,7 +468,7 @@ fn the_settings_that_the_readme_shows_are_settings() {
 }
 
 #[test]
-fn a_capture_is_never_replaced_by_its_own_output() {
+fn an_input_is_never_replaced_by_its_own_output() {
     let scratch = Scratch::new();
     let capture = scratch.path("a.pcap");
     fs::copy(vector("udp4.pcap"), &capture).unwrap();
@@ -480,6 +480,20 @@ fn a_capture_is_never_replaced_by_its_own_output() {
     let ended = Ended::from(redirected.unwrap()).with_code(2);
     assert!(ended.stderr.contains("/dev/stdin is to be read and written"), "{}", ended.stderr);
     assert_eq!(fs::read(&capture).unwrap(), before);
+
+    let nmsg = scratch.file("a.nmsg", nmsg_of(&[&capture]));
+    let before = fs::read(&nmsg).unwrap();
+    let no_mx = |file: OsString| ["read".into(), "--qtype=MX".into(), "-w".into(), nmsg.clone().into(), file];
+    let ended = run(no_mx(nmsg.clone().into())).with_code(2);
+    assert!(
+        ended.stderr.ends_with("a.nmsg is to be read and written; name another file with -w\n"),
+        "{}",
+        ended.stderr
+    );
+    let redirected = Command::new(SENSOR).args(&no_mx("".into())[..4]).stdin(fs::File::open(&nmsg).unwrap()).output();
+    let ended = Ended::from(redirected.unwrap()).with_code(2);
+    assert!(ended.stderr.contains("/dev/stdin is to be read and written"), "{}", ended.stderr);
+    assert_eq!(fs::read(&nmsg).unwrap(), before);
 }
 
 #[test]
@@ -610,9 +624,13 @@ fn damage_without_end_is_counted() {
 fn too_many_files_to_merge_are_said_with_the_cure() {
     let mut args = replay(["-q", "--merge"]);
     args.extend(std::iter::repeat_n(vector("udp4.pcap").into_os_string(), 30));
-    let script = "ulimit -n 16; exec \"$0\" \"$@\"";
-    let output = Command::new("sh").args(["-c", script, SENSOR]).args(args).stdin(Stdio::null()).output();
-    let ended = Ended::from(output.unwrap()).with_code(1);
+    let with = |limit: &str| {
+        let script = format!("ulimit {limit} 16; exec \"$0\" \"$@\"");
+        let output = Command::new("sh").args(["-c", &script, SENSOR]).args(&args).stdin(Stdio::null()).output();
+        Ended::from(output.unwrap())
+    };
+    with("-S -n").with_code(0); // as far as the hard limit lets it, it does by itself
+    let ended = with("-n").with_code(1);
     assert!(ended.stderr.contains("; merge fewer files at once, or allow more with ulimit -n\n"), "{}", ended.stderr);
 }
 

@@ -50,9 +50,25 @@ fn unanswered_queries_push_each_other_out() {
 }
 
 #[test]
-fn queries_of_one_flow_push_each_other_out_at_256() {
-    let tracker = flood(|number| build::udp(resolver(), server(), &query(number as u16, "a")));
-    assert_eq!(tracker.ledger().queries.pushed_out, u64::from(PACKETS) - 256);
+fn queries_of_one_flow_and_id_push_each_other_out_at_256() {
+    let tracker = flood(|number| build::udp(resolver(), server(), &query(number as u16 % 4, "a")));
+    assert_eq!(tracker.ledger().queries.pushed_out, u64::from(PACKETS) - 4 * 256);
+}
+
+#[test]
+fn a_resolver_with_one_port_has_as_many_open_queries_as_ids() {
+    let limits = Limits { queries: QueryLimits { bytes: 64 << 20, ..limits().queries }, ..limits() };
+    let mut tracker = Tracker::new(build::rules(), limits);
+    let mut out = Count::default();
+    let question = build::question("a");
+    for is_response in [false, true] {
+        for id in 0..=u16::MAX {
+            let message = build::message(id, if is_response { build::QR } else { 0 }, Some(&question));
+            let (from, to) = if is_response { (server(), resolver()) } else { (resolver(), server()) };
+            tracker.packet(&frame(&build::udp(from, to, &message), build::at(0.0)), &mut out);
+        }
+    }
+    assert_eq!(tracker.ledger().queries.answered, 65_536);
 }
 
 #[test]

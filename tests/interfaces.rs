@@ -4,8 +4,12 @@ use crate::{
     build::{self, End},
     namespace::Namespace,
     sensor::Sensor,
+    spool,
 };
-use nix::unistd::{SysconfVar, sysconf};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, SysconfVar, sysconf},
+};
 use pcap::{Active, Capture};
 use std::{
     fs,
@@ -35,6 +39,15 @@ fn send(namespace: &Namespace, numbers: Range<u16>) {
         let response = build::udp(server, resolver, &build::response(number, &name));
         sender.sendpacket(ethernet(&query)).unwrap();
         sender.sendpacket(ethernet(&response)).unwrap();
+    }
+}
+
+/// Queries that nobody answers.
+fn ask(namespace: &Namespace, numbers: Range<u16>) {
+    let mut sender = namespace.inside(|| -> Capture<Active> { Capture::from_device("b0").unwrap().open().unwrap() });
+    for number in numbers {
+        let query = build::query(number, &format!("n{number}.example.net"));
+        sender.sendpacket(ethernet(&build::udp(build::resolver(), build::server(), &query))).unwrap();
     }
 }
 
@@ -84,4 +97,39 @@ fn an_interface_that_goes_down_or_away_is_captured_from_as_soon_as_it_is_back() 
     let (lasted, counted) = (down + gone, Duration::from_millis(stopped.ledger.of("gaps", "milliseconds")));
     // It was not captured from for longer than it was away, and less than we waited.
     assert!(counted > Duration::from_secs(4) && counted <= lasted, "{counted:?} of {lasted:?}");
+}
+
+#[test]
+fn loss_records_tell_of_gaps_and_of_what_was_lost_with_a_killed_process() {
+    let Some(namespace) = Namespace::new(1) else { return };
+    let sensor = Sensor::start(&namespace, &format!("{CONFIG}loss_record=yes\nrotate_seconds=1\nlog_level=debug\n"));
+    let capture = |number| {
+        let line = sensor.wait_for_another("started the capture process, ", number);
+        Pid::from_raw(line.rsplit_once(' ').unwrap().1.parse().unwrap())
+    };
+    send(&namespace, 0..100);
+    sensor.wait_for("published ");
+    outage(&sensor, 0, || namespace.link(&["set", "a0", "down"]), || namespace.link(&["set", "a0", "up"]));
+    send(&namespace, 100..200);
+    sensor.wait_for_another("published ", 1);
+    ask(&namespace, 200..300);
+    // It shows what it has counted ten times a second.
+    thread::sleep(Duration::from_millis(500));
+    kill(capture(0), Signal::SIGKILL).unwrap();
+    sensor.wait_for_another(BACK, 1);
+    send(&namespace, 300..400);
+    thread::sleep(Duration::from_millis(500));
+    let stopped = sensor.stop();
+    let is_record = |message: &&[u8]| message.ends_with(b"}");
+    let messages = stopped.payloads.iter().map(|payload| &payload.message[..]);
+    let records: Vec<_> = messages.filter(is_record).map(spool::json).collect();
+    let told =
+        |group: &str, name: &str| -> u64 { records.iter().map(|record| record[group][name].as_u64().unwrap()).sum() };
+    let log = &stopped.log;
+    assert_eq!((told("gaps", "count"), stopped.ledger.of("gaps", "count")), (2, 2), "{log:#?}");
+    assert_eq!((told("queries", "lost"), stopped.ledger.of("queries", "lost")), (100, 100), "{log:#?}");
+    assert_eq!(told("queries", "answered"), stopped.ledger.of("queries", "answered"));
+    assert_eq!(told("output", "transactions"), stopped.ledger.of("written", "total"), "{:?}", stopped.ledger);
+    let milliseconds = stopped.ledger.of("gaps", "milliseconds");
+    assert!(told("gaps", "milliseconds").abs_diff(milliseconds) < 100, "{milliseconds}");
 }

@@ -135,8 +135,9 @@ impl Model {
             self.packets.query += 1;
             self.messages.query += 1;
             self.waiting.push(here);
-            if self.waiting.iter().filter(|pending| pending.flow == flow).count() > ALIKE_MAX as usize {
-                let oldest = self.waiting.iter().position(|pending| pending.flow == flow).unwrap();
+            let is_alike = |pending: &Pending| pending.flow == flow && pending.sent.id == sent.id;
+            if self.waiting.iter().filter(|pending| is_alike(pending)).count() > ALIKE_MAX as usize {
+                let oldest = self.waiting.iter().position(is_alike).unwrap();
                 self.leaves(oldest, now, |queries| &mut queries.pushed_out);
             }
             return;

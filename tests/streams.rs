@@ -300,6 +300,29 @@ fn nothing_of_a_connection_follows_a_zone_transfer_and_the_next_connection_is_fo
 }
 
 #[test]
+fn a_zone_transfer_is_known_by_its_answer_too() {
+    for slack in [None, Some(Duration::from_secs(2))] {
+        for is_late in [false, true] {
+            let mut talk = Talk::new();
+            talk.bench = Bench::new(Rules { slack, ..build::rules() }, build::limits());
+            talk.open();
+            // The query is lost, or comes behind its answer.
+            let asked = message(7, 0, Some(&question_of("zone", 252)));
+            for _ in 0..20 {
+                talk.answers(&message(7, build::QR, Some(&question_of("zone", 252))));
+                talk.answers(&message(7, build::QR, None));
+            }
+            if is_late {
+                talk.asks(&asked);
+            }
+            talk.answers(&response(8, "after"));
+            assert_eq!(talk.bench.finish().messages.zone_transfer, 1);
+            assert_eq!(talk.kinds(), []);
+        }
+    }
+}
+
+#[test]
 fn the_longest_message_that_fits_a_datagram_is_emitted_and_one_byte_more_is_too_long() {
     for (resolver, server, longest) in [(resolver(), server(), 65_507), (resolver6(), server6(), 65_527)] {
         let mut talk = Talk::within(resolver, server, build::limits().streams);

@@ -4,6 +4,7 @@ use crate::time::Timestamp;
 
 mod bytes;
 mod error;
+mod gzip;
 mod input;
 mod interface;
 mod link_type;

@@ -312,6 +312,19 @@ mod tests {
     }
 
     #[test]
+    fn zeros_behind_gzip_are_padding_and_anything_else_is_damage() {
+        let plain = three_packets();
+        for zeros in [1, 512, 100_000] {
+            let padded = [gzip(&plain), vec![0; zeros]].concat();
+            assert_eq!(frames(&padded), frames(&plain));
+            let (some, error) = read(&[&padded[..], b"x"].concat());
+            assert_eq!((some, error.is_some()), (frames(&plain), true));
+        }
+        let (head, tail) = plain.split_at(50);
+        assert_eq!(frames(&[gzip(head), vec![0; 512], gzip(tail)].concat()), frames(&plain));
+    }
+
+    #[test]
     fn a_compressed_file_cut_anywhere_gives_only_whole_frames_and_an_error() {
         let plain = three_packets();
         for compress in [gzip, xz, zstd] {

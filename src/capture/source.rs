@@ -5,11 +5,11 @@ use std::io::{self, Cursor, ErrorKind, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::read::MultiGzDecoder;
 use liblzma::read::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 
 use super::bytes::to_u64;
+use super::gzip::Gzip;
 
 /// What the buffer starts with: fits the second-level cache, and one read of it carries 2 000 DNS packets.
 const BUFFER_LEN: usize = 256 << 10;
@@ -54,7 +54,7 @@ impl Compression {
     /// Puts the decoder before `reader`.
     fn decode(self, reader: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
-            Compression::Gzip => Box::new(MultiGzDecoder::new(reader)),
+            Compression::Gzip => Box::new(Gzip::new(reader)),
             Compression::Xz => {
                 let stream = Stream::new_stream_decoder(XZ_MEMORY_LIMIT, CONCATENATED)?;
                 Box::new(XzDecoder::new_stream(reader, stream))

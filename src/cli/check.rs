@@ -127,13 +127,23 @@ fn kernel_filter(settings: &Settings, report: &mut Report) {
     }
 }
 
-/// The filter's program in words, with its length, and its text.
+/// The filter's program in words, with its length, and its text; one for each kind of interface, which is then named.
 fn filter_lines(settings: &Settings) -> Vec<String> {
-    // What the link type of an interface is shows when it is opened; nearly all are Ethernet.
-    match Filter::new(settings).compile(LinkType::Ethernet) {
-        Ok(program) => std::iter::once(program.to_string()).chain(folded(&program.text)).collect(),
-        Err(error) => vec![error.to_string()],
-    }
+    let filter = Filter::new(settings);
+    let (raw, others): (Vec<&str>, Vec<&str>) =
+        settings.interfaces.iter().map(|interface| interface.name.as_str()).partition(|name| interfaces::is_raw(name));
+    let differ = !raw.is_empty() && !others.is_empty();
+    // All interfaces at once, and others whose frames get their header from libpcap, have the filter of Ethernet.
+    let kinds = [(others, LinkType::Ethernet), (raw, LinkType::Raw)].into_iter().filter(|(names, _)| !names.is_empty());
+    kinds
+        .flat_map(|(names, link_type)| {
+            let of = if differ { format!("{}: ", names.join(", ")) } else { String::new() };
+            match filter.compile(link_type) {
+                Ok(program) => std::iter::once(format!("{of}{program}")).chain(folded(&program.text)).collect(),
+                Err(error) => vec![format!("{of}{error}")],
+            }
+        })
+        .collect()
 }
 
 /// A long text in lines that fit the screen.

@@ -17,8 +17,8 @@ use signal_hook::{
 
 use crate::escape::escaped;
 
-/// Where bytes go. A regular file is not touched until [`Output::publish`], so it may be one of the inputs of a command that
-/// reads them first; what was written is removed if that is never called.
+/// Where bytes go. A regular file is not touched until [`Output::publish`]; what was written is removed if that is never
+/// called.
 pub(super) struct Output {
     to: Box<dyn Write>,
     name: String,
@@ -96,9 +96,12 @@ pub(super) fn name(path: Option<&Path>) -> String {
     }
 }
 
-/// The input that `path` would be written over, if it is one of these.
-pub(super) fn replaced<'f>(path: &Path, files: &'f [PathBuf]) -> Option<&'f Path> {
-    files.iter().map(|input| behind(input)).find(|input| path.is_file() && is_same(input, path))
+/// An input is not to be replaced by what is made of it. `option` is the one that named the output.
+pub(super) fn refuse_input(path: &Path, files: &[PathBuf], option: &str) -> Result<(), String> {
+    match files.iter().map(|input| behind(input)).find(|input| path.is_file() && is_same(input, path)) {
+        None => Ok(()),
+        Some(input) => Err(format!("{} is to be read and written; name another file with {option}", escaped(input))),
+    }
 }
 
 /// What an input is a name of.

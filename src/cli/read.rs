@@ -120,6 +120,12 @@ pub fn run(args: &ReadArgs) -> ExitCode {
 }
 
 fn read_all(request: Request, args: &ReadArgs) -> Outcome {
+    let stdin = [PathBuf::from("-")];
+    let files = if args.files.is_empty() { &stdin } else { args.files.as_slice() };
+    if let Some(Err(message)) = args.write.as_deref().map(|path| super::output::refuse_input(path, files, "-w")) {
+        say(&message);
+        return Outcome::Failed;
+    }
     let target = match super::output::Output::open(args.write.as_deref(), request.format.is_binary()) {
         Ok(target) => target,
         Err(error) => {
@@ -129,7 +135,7 @@ fn read_all(request: Request, args: &ReadArgs) -> Outcome {
     };
     let place = target.name().to_string();
     let mut run = Run { output: Output::new(request.format, target), request, outcome: Outcome::Done, payloads: 0 };
-    let result = run.read_files(&args.files);
+    let result = run.read_files(files);
     if result.is_ok() && run.outcome == Outcome::SomeBad && run.payloads == 0 && args.write.is_some() {
         say(&format!("no payload could be read, so {place} is not written"));
         return Outcome::Failed;
@@ -169,8 +175,7 @@ struct Run {
 impl Run {
     fn read_files(&mut self, files: &[PathBuf]) -> io::Result<()> {
         self.output.begin()?;
-        let stdin = [PathBuf::from("-")];
-        for file in if files.is_empty() { &stdin } else { files } {
+        for file in files {
             if self.request.remaining == 0 {
                 break;
             }

@@ -9,12 +9,12 @@ use super::{
 use crate::{
     capture::{Input, Next},
     config::{Compress, Settings},
-    escape::escaped,
     nmsg::writer::{Level, Writer},
     stats::Ledger,
     track::{Limits, Rules, Sink, Tracker, Transaction},
 };
 use clap::{Args, ValueEnum};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -90,6 +90,9 @@ enum Failure {
 }
 
 fn replay(args: &ReplayArgs, settings: &Settings) -> Result<ExitCode, Failure> {
+    if args.merge {
+        allow_open_files();
+    }
     let mut input = Input::new(args.files.clone(), args.merge);
     let sources = if args.merge { args.files.len() } else { 1 };
     let rules = Rules::new(settings, settings.replay_capture_rd(), sources);
@@ -106,6 +109,14 @@ fn replay(args: &ReplayArgs, settings: &Settings) -> Result<ExitCode, Failure> {
     Ok(conclude(args, &ledger, bad_input))
 }
 
+/// As many as the hard limit lets it: a merge has all its files open, and the usual 1024 are for programs that use
+/// select(2), which this does not. Where that fails, the files that cannot be opened say so.
+fn allow_open_files() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
 /// Reads all input and writes what comes out. Whether some of the input was bad, and what was written.
 fn write_to(
     path: &Path,
@@ -114,7 +125,7 @@ fn write_to(
     input: &mut Input,
     tracker: &mut Tracker,
 ) -> Result<(bool, crate::stats::Output), Failure> {
-    refuse_input(path, &args.files)?;
+    output::refuse_input(path, &args.files, "-w").map_err(Failure::Said)?;
     let name = output::name(Some(path));
     let cannot = |error: io::Error| Failure::Said(format!("cannot write {name}: {error}"));
     let output = Output::open(Some(path), true).map_err(cannot)?;
@@ -129,17 +140,6 @@ fn write_to(
         // Standard output, by whatever name, or a named pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::ReaderGone),
         Err(error) => Err(cannot(error)),
-    }
-}
-
-/// A capture is not to be replaced by what is made of it.
-fn refuse_input(path: &Path, files: &[PathBuf]) -> Result<(), Failure> {
-    match output::replaced(path, files) {
-        None => Ok(()),
-        Some(input) => {
-            let message = format!("{} is to be read and written; name another file with -w", escaped(input));
-            Err(Failure::Said(message))
-        }
     }
 }
 

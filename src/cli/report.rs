@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     config::Settings,
-    escape::escaped,
     report::{
         exchange::Exchange,
         gather::Gather,
@@ -67,9 +66,7 @@ pub fn run(args: &ReportArgs) -> ExitCode {
 }
 
 fn report(args: &ReportArgs, settings: Settings) -> Result<ExitCode, String> {
-    if let Some(input) = output::replaced(&args.output, &args.files) {
-        return Err(format!("{} is to be read and written; name another file with -o", escaped(input)));
-    }
+    output::refuse_input(&args.output, &args.files, "-o")?;
     let name = output::name(Some(&args.output));
     let cannot = |error: io::Error| format!("cannot write {name}: {error}");
     let mut output = Output::open(Some(&args.output), false).map_err(cannot)?;

@@ -153,6 +153,8 @@ pub enum Fault {
     OneThread,
     /// More capture buffers, so many, than are opened in time and fit the filters of system calls.
     Rings(usize),
+    /// Linux's device for all interfaces beside others.
+    AnyAndOthers,
     /// Metrics for other hosts, though that is off.
     RemoteMetrics,
     /// More memory is needed than the limit.
@@ -276,6 +278,9 @@ impl fmt::Display for Fault {
             Fault::Rings(count) => write!(
                 f,
                 "{count} capture buffers, one for each interface and thread, are more than {RINGS_MAX}; write fewer of either"
+            ),
+            Fault::AnyAndOthers => f.write_str(
+                "any is all interfaces: what comes from the others would come twice; write any alone, or the others",
             ),
             Fault::RemoteMetrics => {
                 f.write_str("other hosts could read it; write 127.0.0.1:PORT, or metrics_allow_remote=\"yes\"")

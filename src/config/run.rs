@@ -80,6 +80,10 @@ impl Loader {
         if rings > RINGS_MAX {
             self.contradiction(&["capture_threads", "interface"], &file, Fault::Rings(rings));
         }
+        let has_any = settings.interfaces.iter().any(|interface| interface.name == "any");
+        if has_any && settings.interfaces.len() > 1 && cfg!(target_os = "linux") {
+            self.contradiction(&["interface"], &file, Fault::AnyAndOthers);
+        }
         if settings.metrics_listen.as_ref().is_some_and(MetricsListen::is_remote) && !settings.metrics_allow_remote {
             self.contradiction(&["metrics_listen"], &file, Fault::RemoteMetrics);
         }

@@ -244,11 +244,15 @@ fn policy(settings: &Settings) -> Policy {
 /// What the spool has to say, to the supervisor.
 fn report(reports: &Sender<Report>, event: &Event) {
     let report = match event {
+        Event::Recorded(recorded) => {
+            // When nobody listens any more the process is about to end.
+            let _ = reports.send(Report::Recorded(recorded.clone()));
+            return;
+        }
         Event::Published { .. } => Report::Published,
         Event::DirectoryGone { .. } => Report::DirectoryGone,
         _ => Report::Log(level(event), event.to_string()),
     };
-    // When nobody listens any more the process is about to end.
     let _ = reports.send(Report::Log(level(event), event.to_string()));
     if !matches!(report, Report::Log(..)) {
         let _ = reports.send(report);
@@ -266,6 +270,7 @@ impl Capture {
             for order in post.orders() {
                 match order {
                     Order::Settings(text) => self.change(&text, &mut post),
+                    Order::Elsewhere(ledger) => self.output.tell(*ledger),
                     Order::Leave(cut) => leave = Some(cut),
                     Order::Start(_) | Order::Look => {}
                 }
@@ -307,7 +312,7 @@ impl Capture {
 
 fn level(event: &Event) -> LogLevel {
     match event {
-        Event::Published { .. } => LogLevel::Debug,
+        Event::Published { .. } | Event::Recorded(_) => LogLevel::Debug,
         Event::Resumed { .. } => LogLevel::Info,
         Event::Repaired { .. } | Event::Removed { .. } => LogLevel::Warning,
         Event::Stopped(_) | Event::DirectoryGone { .. } | Event::Lost { .. } | Event::Failed { .. } => LogLevel::Error,

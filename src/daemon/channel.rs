@@ -4,7 +4,7 @@
 //! A message is its length (4 bytes, big-endian), a letter for what it is, and text.
 
 use super::{paused::Paused, users::User};
-use crate::{config::LogLevel, sys::passing, time::Timestamp};
+use crate::{config::LogLevel, spool::Recorded, stats::Ledger, sys::passing, time::Timestamp};
 use nix::{
     poll::{PollFd, PollFlags},
     unistd::{Gid, Uid},
@@ -32,6 +32,8 @@ pub enum Order {
     Settings(String),
     /// There are new files.
     Look,
+    /// What was counted elsewhere since this child began and is for its files' loss records to tell.
+    Elsewhere(Box<Ledger>),
     /// Finish and exit. With a time, another child has the packets from there on.
     Leave(Option<Timestamp>),
 }
@@ -68,6 +70,8 @@ pub enum Report {
     InterfaceLost(String, String),
     /// A file was published.
     Published,
+    /// Up to here loss records tell what was counted: by the child, and elsewhere.
+    Recorded(Box<Recorded>),
     /// The spool's directory is not there any more.
     DirectoryGone,
     /// A directory that its sandbox holds on to is another one now: a new child is wanted.
@@ -109,6 +113,7 @@ impl Message for Order {
             }
             Order::Settings(text) => (b'C', text.clone()),
             Order::Look => (b'N', String::new()),
+            Order::Elsewhere(ledger) => (b'E', to_text(ledger)),
             Order::Leave(cut) => (b'L', cut.map_or(String::new(), |cut| cut.as_nanos().to_string())),
         }
     }
@@ -134,6 +139,7 @@ impl Message for Order {
             }
             b'C' => Order::Settings(text.to_owned()),
             b'N' => Order::Look,
+            b'E' => Order::Elsewhere(Box::new(from_text(text)?)),
             b'L' if text.is_empty() => Order::Leave(None),
             b'L' => Order::Leave(Some(Timestamp::from_nanos(text.parse().ok()?))),
             _ => return None,
@@ -150,6 +156,9 @@ impl Message for Report {
             Report::Ready(since, interfaces) => (b'R', format!("{}\n{}", since.as_nanos(), interfaces.join(","))),
             Report::InterfaceLost(name, reason) => (b'X', format!("{name}\n{reason}")),
             Report::Published => (b'P', String::new()),
+            Report::Recorded(recorded) => {
+                (b'B', format!("{}\n{}", to_text(&recorded.here), to_text(&recorded.elsewhere)))
+            }
             Report::DirectoryGone => (b'G', String::new()),
             Report::Outdated => (b'O', String::new()),
             Report::Paused(paused) => (b'Z', paused.text()),
@@ -177,6 +186,10 @@ impl Message for Report {
                 Report::InterfaceLost(name.to_owned(), reason.to_owned())
             }
             b'P' => Report::Published,
+            b'B' => {
+                let (here, elsewhere) = text.split_once('\n')?;
+                Report::Recorded(Box::new(Recorded { here: from_text(here)?, elsewhere: from_text(elsewhere)? }))
+            }
             b'G' => Report::DirectoryGone,
             b'O' => Report::Outdated,
             b'Z' => Report::Paused(Paused::parse(text)?),
@@ -194,6 +207,15 @@ fn letter(level: LogLevel) -> u8 {
         LogLevel::Info => b'i',
         LogLevel::Debug => b'd',
     }
+}
+
+fn to_text(ledger: &Ledger) -> String {
+    ledger.to_words().map(|word| word.to_string()).join(" ")
+}
+
+fn from_text(text: &str) -> Option<Ledger> {
+    let words: Vec<u64> = text.split(' ').map(|word| word.parse().ok()).collect::<Option<_>>()?;
+    Some(Ledger::from_words(&words.try_into().ok()?))
 }
 
 fn list(text: &str) -> Vec<String> {
@@ -358,6 +380,10 @@ mod tests {
         User { name: "EXAMPLE\\a user".into(), uid: Uid::from_raw(7), gid: Gid::from_raw(8), groups }
     }
 
+    fn ledger(number: u64) -> Ledger {
+        Ledger { total: number, ..Ledger::default() }
+    }
+
     #[test]
     fn every_message_arrives_as_it_was_sent() {
         let (mut supervisor, mut child) = pair();
@@ -385,6 +411,7 @@ mod tests {
             Order::Start(alone),
             Order::Settings("x=1\n".into()),
             Order::Look,
+            Order::Elsewhere(Box::new(ledger(7))),
             Order::Leave(None),
             Order::Leave(Some(cut)),
         ];
@@ -398,6 +425,7 @@ mod tests {
             Report::Ready(cut, vec!["eth0".into()]),
             Report::InterfaceLost("eth0".into(), "down\nreally".into()),
             Report::Published,
+            Report::Recorded(Box::new(Recorded { here: ledger(0), elsewhere: ledger(u64::MAX) })),
             Report::DirectoryGone,
             Report::Outdated,
             Report::Paused(Paused::default()),

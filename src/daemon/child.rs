@@ -6,6 +6,7 @@ use super::{
     network,
     page::{Layout, Page},
 };
+use crate::{spool::Recorded, stats::Ledger};
 use nix::poll::PollFd;
 use std::{
     io,
@@ -66,6 +67,10 @@ pub struct Child {
     page: Page,
     /// The interfaces that it was told to open, in the order of their counters, and their numbers before it did.
     interfaces: Vec<(String, Option<u32>)>,
+    /// How far its loss records tell what was counted.
+    recorded: Recorded,
+    /// What was counted elsewhere is for its records from there on; and what it was told of that.
+    elsewhere: Option<(Ledger, Ledger)>,
     /// When it was started.
     started: Duration,
     /// Whether it has said that it is.
@@ -112,6 +117,8 @@ impl Child {
             channel,
             page,
             interfaces,
+            recorded: Recorded::default(),
+            elsewhere: None,
             started: now,
             is_ready: false,
             leave_by: None,
@@ -149,7 +156,38 @@ impl Child {
     /// What it has said.
     pub fn reports(&mut self) -> Vec<Report> {
         self.channel.flush();
-        self.channel.receive()
+        let mut reports = self.channel.receive();
+        reports.retain_mut(|report| match report {
+            Report::Recorded(recorded) => {
+                self.recorded = std::mem::take(recorded);
+                false
+            }
+            _ => true,
+        });
+        reports
+    }
+
+    /// Tells it what was counted elsewhere, and no loss record has told up to `from` when it began.
+    pub fn tell_elsewhere(&mut self, counted: &Ledger, from: &Ledger) {
+        let (from, told) = self.elsewhere.get_or_insert_with(|| (from.clone(), Ledger::default()));
+        let news = counted.since(from);
+        if news != *told {
+            *told = news.clone();
+            self.channel.send(&Order::Elsewhere(Box::new(news)));
+        }
+    }
+
+    /// What it has counted and no loss record tells; `counted` is all that it has.
+    pub fn unrecorded(&self, counted: &Ledger) -> Ledger {
+        counted.since(&self.recorded.here)
+    }
+
+    /// How far what was counted elsewhere is in loss records, if it was told of it.
+    pub fn recorded_elsewhere(&self) -> Option<Ledger> {
+        let (from, _) = self.elsewhere.as_ref()?;
+        let mut recorded = from.clone();
+        recorded.add(&self.recorded.elsewhere);
+        Some(recorded)
     }
 
     /// Tells it to leave, within `limit`.
@@ -276,6 +314,8 @@ mod tests {
             channel,
             page: Page::create(Layout { slots: 1, words: 0 }).unwrap().0,
             interfaces: Vec::new(),
+            recorded: Recorded::default(),
+            elsewhere: None,
             started: secs(0),
             is_ready,
             leave_by: None,

@@ -3,6 +3,17 @@
 
 use sd_notify::NotifyState::{self, MonotonicUsec, Ready, Reloading, Status, Stopping, Watchdog};
 use std::time::Duration;
+#[cfg(target_os = "linux")]
+use std::{
+    io,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            ffi::OsStrExt,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
+};
 
 /// The sensor runs, after its start or after a reload.
 pub fn ready(status: &str) {
@@ -39,7 +50,23 @@ pub fn feed() {
 }
 
 fn tell(state: &[NotifyState<'_>]) {
+    #[cfg(target_os = "linux")]
+    if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
+        && let Some(name) = socket.as_bytes().strip_prefix(b"@")
+    {
+        let _ = tell_abstract(name, state);
+        return;
+    }
     let _ = sd_notify::notify(state);
+}
+
+/// To a socket that has no file. The crate takes its name for a path.
+#[cfg(target_os = "linux")]
+fn tell_abstract(name: &[u8], state: &[NotifyState<'_>]) -> io::Result<()> {
+    let lines: String = state.iter().map(|state| format!("{state}\n")).collect();
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(&SocketAddr::from_abstract_name(name)?)?;
+    socket.send(lines.as_bytes()).map(drop)
 }
 
 #[cfg(test)]
@@ -69,11 +96,21 @@ mod tests {
     #[test]
     fn the_service_manager_hears_all() {
         let path = std::env::temp_dir().join(format!("sie-notify-{}", std::process::id()));
-        let manager = UnixDatagram::bind(&path).unwrap();
-        manager.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let ran = run_service(&[("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "30000000")]);
+        all_is_heard(&UnixDatagram::bind(&path).unwrap(), path.to_str().unwrap());
         std::fs::remove_file(&path).unwrap();
-        assert!(ran);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_service_manager_without_a_file_hears_all() {
+        let name = format!("sie-notify-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        all_is_heard(&UnixDatagram::bind_addr(&address).unwrap(), &format!("@{name}"));
+    }
+
+    fn all_is_heard(manager: &UnixDatagram, address: &str) {
+        manager.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert!(run_service(&[("NOTIFY_SOCKET", address), ("WATCHDOG_USEC", "30000000")]));
         let hear = || {
             let mut buffer = [0; 256];
             let len = manager.recv(&mut buffer).unwrap();

@@ -87,9 +87,12 @@ impl PidFile {
 }
 
 impl Drop for PidFile {
-    /// Only the process that wrote it removes it, and only if the name still means this file.
+    /// Only the process that wrote it removes it, or took the lock and has nothing to write: it may have made it then. And
+    /// only if the name still means this file.
     fn drop(&mut self) {
-        if self.owner == Some(std::process::id()) && is_at(&self.path, &self.file) {
+        let is_empty = || self.file.metadata().is_ok_and(|metadata| metadata.len() == 0);
+        let is_ours = self.owner.map_or_else(is_empty, |owner| owner == std::process::id());
+        if is_ours && is_at(&self.path, &self.file) {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -137,6 +140,17 @@ mod tests {
         file.write().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
         drop(file);
+    }
+
+    #[test]
+    fn a_file_that_was_never_written_goes_and_one_of_a_dead_process_stays() {
+        let path = scratch("unwritten");
+        drop(PidFile::lock(&path).unwrap());
+        assert!(!path.exists());
+        fs::write(&path, "4194304\n").unwrap();
+        drop(PidFile::lock(&path).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "4194304\n");
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

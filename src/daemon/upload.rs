@@ -187,7 +187,7 @@ impl Upload {
                         }
                         Err(problems) => post.send(&Report::Log(LogLevel::Error, problems.to_string())),
                     },
-                    Order::Start(_) => {}
+                    Order::Start(_) | Order::Elsewhere(_) => {}
                 }
             }
             if is_to_look && !is_gone && self.stages.iter().any(Place::has_changed) {

@@ -124,7 +124,7 @@ mod tests {
         bytes[11] = 0; // no OPT record
         let mut found = Vec::new();
         client_subnets(&bytes, &mut found).unwrap();
-        assert_eq!(found, [35..bytes.len()]);
+        assert_eq!(found.as_slice(), std::slice::from_ref(&(35..bytes.len())));
     }
 
     #[test]

@@ -17,8 +17,8 @@ pub fn network(link_type: LinkType, frame: &[u8]) -> Result<Option<&[u8]>, Malfo
     let mut cursor = Cursor::new(frame);
     let network = match link_type {
         LinkType::Ethernet => cursor.skip(12).and_then(|()| ethertype(cursor)),
-        LinkType::LinuxSll => cursor.skip(14).and_then(|()| ethertype(cursor)),
-        LinkType::LinuxSll2 => cooked2(cursor),
+        LinkType::LinuxSll => cursor.skip(14).and_then(|()| ethertype(cursor)).map(behind_unannounced_tags),
+        LinkType::LinuxSll2 => cooked2(cursor).map(behind_unannounced_tags),
         LinkType::Null => cursor.take().map(|family| {
             let known = is_family(u32::from_le_bytes(family)) || is_family(u32::from_be_bytes(family));
             known.then_some(cursor.rest())
@@ -59,6 +59,19 @@ fn behind_tags<'p>(mut ethertype: u16, mut cursor: Cursor<'p>) -> Option<Option<
     Some(None)
 }
 
+/// What stands behind the tags that the header of a cooked frame does not tell of. Of several, newer kernels (6.18
+/// is one) give the outermost and the EtherType of the packet, and leave the others before the packet: the first then
+/// stands where IP has its version. One whose priority (PCP 2 and 3) looks like a version cannot be told from IP.
+fn behind_unannounced_tags(network: Option<&[u8]>) -> Option<&[u8]> {
+    let packet = network?;
+    if packet.first().is_some_and(|first| matches!(first >> 4, 4 | 6)) {
+        return network;
+    }
+    let mut cursor = Cursor::new(packet);
+    let behind = cursor.skip(2).and_then(|()| ethertype(cursor)); // priority and VLAN id
+    behind.flatten().or(network)
+}
+
 /// AF_INET is 2 everywhere; AF_INET6 is 10 on Linux, 24 on NetBSD and OpenBSD, 28 on FreeBSD, 30 on macOS.
 fn is_family(family: u32) -> bool {
     matches!(family, 2 | 10 | 24 | 28 | 30)
@@ -82,6 +95,25 @@ mod tests {
         assert_eq!(network(LinkType::Ethernet, &tagged(0)), Ok(Some(&[0x45][..])));
         assert_eq!(network(LinkType::Ethernet, &tagged(4)), Ok(Some(&[0x45][..])));
         assert_eq!(network(LinkType::Ethernet, &tagged(5)), Ok(None));
+    }
+
+    #[test]
+    fn cooked_frames_have_tags_before_the_packet_that_their_header_tells_of_or_not() {
+        let packet = [0x45, 0, 0, 28];
+        // As the kernel gave frames with two and three tags: the outermost, then the EtherType behind all.
+        let two = [0x88, 0xa8, 0, 1, 8, 0, 2, 0x22, 8, 0];
+        let three = [0x81, 0, 0, 1, 8, 0, 2, 0x22, 0x81, 0, 3, 0x33, 8, 0];
+        for tags in [&[8, 0][..], &[0x81, 0, 0, 1, 8, 0], &two, &three] {
+            let frame = [&[0; 14][..], tags, &packet].concat();
+            assert_eq!(network(LinkType::LinuxSll, &frame), Ok(Some(&packet[..])), "{tags:02x?}");
+        }
+        let cooked2 = [&[8, 0][..], &[0; 18], &[2, 0x22, 8, 0], &packet].concat();
+        assert_eq!(network(LinkType::LinuxSll2, &cooked2), Ok(Some(&packet[..])));
+        // What is neither is left for the next to find malformed.
+        for neither in [&[2, 0x22, 8][..], &[2, 0x22, 0x12, 0x34, 0x45]] {
+            let frame = [&[0; 14][..], &[8, 0], neither].concat();
+            assert_eq!(network(LinkType::LinuxSll, &frame), Ok(Some(neither)));
+        }
     }
 
     #[test]

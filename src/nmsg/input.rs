@@ -85,6 +85,11 @@ pub(super) fn is_signature(bytes: &[u8]) -> bool {
     bytes.starts_with(&MAGIC) && bytes.get(SIGNATURE_LEN - 1) == Some(&VERSION)
 }
 
+/// Does a container begin with these bytes, or could one if more came? Without any the input ends, as it may.
+pub(super) fn may_begin(bytes: &[u8]) -> bool {
+    is_signature(bytes) || bytes.len() < SIGNATURE_LEN && (MAGIC.starts_with(bytes) || bytes.starts_with(&MAGIC))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use lru::LruCache;
 
 use super::Payload;
 use super::container::{FLAG_FRAGMENT, FLAG_ZLIB, HEADER_LEN, INFLATED_MAX, MAGIC, READ_MAX, checksum};
-use super::input::{Input, is_signature};
+use super::input::{Input, is_signature, may_begin};
 use super::reassembly::Reassembly;
 use super::wire::{Fields, Malformed, Value, low_32};
 
@@ -36,6 +36,17 @@ enum Body {
     Reassembled(Vec<u8>),
 }
 
+/// What is known of where the open container ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Where its header says: its body was understood up to there.
+    Right,
+    /// Where its header says, or before: zlib streams do not mind what follows them.
+    Doubtful,
+    /// Perhaps elsewhere: it is damaged, and this has been said.
+    Damaged,
+}
+
 /// Reads the payloads of a stream of containers. Its memory is bounded whatever the input says: a container of at most
 /// [`READ_MAX`] bytes, [`INFLATED_MAX`] bytes inflated, and as much in container fragments.
 pub struct Reader<R> {
@@ -47,8 +58,13 @@ pub struct Reader<R> {
     /// container begins anew.
     sequences: LruCache<u64, u32, RandomState>,
     body: Body,
-    /// Bytes of the open container in the window.
+    /// Bytes of the open container in the window, as its header says.
     open_len: usize,
+    end: End,
+    /// How far containers said to reach behind whose end nothing stands. What begins before is a container only if
+    /// another one, or the end of the input, follows it. So those that a wrong length claims are found, bytes that look
+    /// like one are not taken for it, and no byte is decoded more than twice, however false containers overlap.
+    doubted_until: u64,
     /// Where the open container begins.
     offset: u64,
     payloads: Vec<Range<usize>>,
@@ -72,6 +88,8 @@ impl<R: Read> Reader<R> {
             sequences: LruCache::with_hasher(WRITERS_MAX, RandomState::new()),
             body: Body::Window(0),
             open_len: 0,
+            end: End::Right,
+            doubted_until: 0,
             offset: 0,
             payloads: Vec::new(),
             checksums: Vec::new(),
@@ -129,6 +147,7 @@ impl<R: Read> Reader<R> {
                 return Some(range);
             }
             self.dropped += 1;
+            self.end = End::Damaged;
             self.counts.crc_mismatch += 1;
         }
     }
@@ -138,7 +157,7 @@ impl<R: Read> Reader<R> {
         self.payloads.clear();
         self.checksums.clear();
         self.index = 0;
-        self.input.consume(std::mem::take(&mut self.open_len));
+        self.leave_container()?;
         let offset = self.input.offset();
         self.offset = offset;
         let Some((flags, len)) = self.header()? else {
@@ -149,15 +168,68 @@ impl<R: Read> Reader<R> {
             return Err(self.failed(error));
         }
         if self.input.held().len() < self.open_len {
-            self.finished = true;
+            self.end = End::Damaged;
             self.counts.malformed_containers += 1;
             return Err(ReadError::Cut { offset });
         }
+        self.end = if flags & FLAG_ZLIB == 0 { End::Right } else { End::Doubtful };
         self.unpack(flags, len).map_err(|damage| {
             self.payloads.clear();
+            self.end = End::Damaged;
             self.counts.malformed_containers += 1;
             ReadError::Malformed { offset, damage }
         })
+    }
+
+    /// Consumes the open container. Where neither another one nor the end of the input follows it, its length may be
+    /// wrong, or it was cut and something put behind it: then up to the next one, which may begin inside it.
+    fn leave_container(&mut self) -> Result<(), ReadError> {
+        let len = std::mem::take(&mut self.open_len);
+        let end = std::mem::replace(&mut self.end, End::Right);
+        if end == End::Right || self.is_followed(len)? {
+            self.input.consume(len);
+            return Ok(());
+        }
+        let offset = self.offset;
+        let declared = offset.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+        self.doubted_until = self.doubted_until.max(declared);
+        self.seek()?;
+        let skipped = self.input.offset().saturating_sub(declared);
+        self.counts.skipped_bytes += skipped;
+        match end {
+            _ if skipped > 0 => Err(ReadError::NotContainer { offset: declared, skipped }),
+            End::Doubtful if self.input.offset() < declared => {
+                self.counts.malformed_containers += 1;
+                Err(ReadError::WrongLength { offset })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Does a container, or the end of the input, stand `len` bytes behind the front of the window?
+    fn is_followed(&mut self, len: usize) -> Result<bool, ReadError> {
+        match self.input.fill(len + HEADER_LEN) {
+            Ok(held) => Ok(held.get(len..).is_some_and(may_begin)),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Is what begins like a container at the front of the window one?
+    fn is_credible(&mut self) -> Result<bool, ReadError> {
+        if self.input.offset() >= self.doubted_until {
+            return Ok(true);
+        }
+        let held = match self.input.fill(HEADER_LEN) {
+            Ok(held) => held,
+            Err(error) => return Err(self.failed(error)),
+        };
+        let Some(&[.., a, b, c, d]) = held.first_chunk::<HEADER_LEN>() else {
+            return Ok(false);
+        };
+        match usize::try_from(u32::from_be_bytes([a, b, c, d])) {
+            Ok(len) if len <= READ_MAX => self.is_followed(HEADER_LEN + len),
+            _ => Ok(false),
+        }
     }
 
     /// Flags and body length of the container at the front of the window; none at the end.
@@ -180,7 +252,7 @@ impl<R: Read> Reader<R> {
             let skipped = self.skip()?;
             return Err(ReadError::NotContainer { offset, skipped });
         };
-        if !is_signature(held) {
+        if !is_signature(held) || !self.is_credible()? {
             let skipped = self.skip()?;
             return Err(ReadError::NotContainer { offset, skipped });
         }
@@ -196,9 +268,20 @@ impl<R: Read> Reader<R> {
     }
 
     fn skip(&mut self) -> Result<u64, ReadError> {
-        let skipped = self.input.seek_container().map_err(|error| self.failed(error))?;
+        let skipped = self.seek()?;
         self.counts.skipped_bytes += skipped;
         Ok(skipped)
+    }
+
+    /// Consumes bytes, one at least, up to the next container or the end of the input.
+    fn seek(&mut self) -> Result<u64, ReadError> {
+        let mut sought = 0;
+        loop {
+            sought += self.input.seek_container().map_err(|error| self.failed(error))?;
+            if self.input.held().is_empty() || self.is_credible()? {
+                return Ok(sought);
+            }
+        }
     }
 
     fn failed(&mut self, error: io::Error) -> ReadError {
@@ -393,6 +476,69 @@ mod tests {
     }
 
     #[test]
+    fn containers_that_a_damaged_length_claims_are_read() {
+        let plain = container(0, &nmsg(&["one", "two"]).encoded());
+        let zlib = container(FLAG_ZLIB, &samples::zlib(&nmsg(&["one", "two"]).encoded()));
+        for good in [plain, zlib] {
+            for len in [0x0000_0400_u32, 0x000f_ff00, 0x001f_ffff] {
+                let mut bytes = good.repeat(400);
+                bytes[6..10].copy_from_slice(&len.to_be_bytes());
+                let (messages, errors, _) = read_all(&bytes);
+                assert!(messages.len() >= 399 * 2, "{} {len}", messages.len());
+                assert!(errors.len() == 1 && errors[0].offset() == 0, "{errors:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_a_file_that_was_cut_is_read() {
+        for good in [nmsg(&["one", "two"]).encoded(), samples::zlib(&nmsg(&["one", "two"]).encoded())] {
+            let flags = if good.starts_with(&[0]) { FLAG_ZLIB } else { 0 };
+            let good = container(flags, &good);
+            for len in 1..good.len() {
+                for cuts in [1, 3] {
+                    let bytes = [good[..len].repeat(cuts), good.repeat(2)].concat();
+                    let (messages, errors, _) = read_all(&bytes);
+                    assert!(messages.ends_with(&words(&["one", "two", "one", "two"])), "{len} {cuts} {errors:?}");
+                    assert!((1..=2 * cuts).contains(&errors.len()), "{len} {cuts} {errors:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_container_inside_one_is_none() {
+        let good = container(0, &nmsg(&["one"]).encoded());
+        let inside = String::from_utf8(container(0, b"")).unwrap().repeat(2);
+        let around = container(0, &nmsg(&[&inside]).encoded());
+        let malformed = container(0, &[&[0x0b], &good[..], &good].concat());
+        for (bytes, expected) in [
+            ([&around[..], &good].concat(), [&inside[..], "one"]),
+            ([&around[..], b"garbage", &good].concat(), [&inside[..], "one"]),
+            ([&malformed[..], &good, &good].concat(), ["one", "one"]),
+        ] {
+            assert_eq!(read_all(&bytes).0, words(&expected));
+        }
+    }
+
+    /// Decoding each of these up to where it says it ends would take hours.
+    #[test]
+    fn false_containers_inside_each_other_are_not_decoded_again_and_again() {
+        let length = u32::try_from(READ_MAX - 5).unwrap().to_be_bytes();
+        let endless = [&b"NMSG\0\x02"[..], &length].concat();
+        let empty = container(0, b"");
+        // Field 13, which nobody knows, holds the next false container, so that each is well formed for two megabytes.
+        for inside in [endless.clone(), [&empty[..], &endless].concat()] {
+            let field = [&[0x6a, u8::try_from(inside.len()).unwrap()], &inside[..]].concat();
+            let units = 8 * READ_MAX / field.len();
+            let bytes = [&endless[..], &field.repeat(units), &container(0, &nmsg(&["one"]).encoded())].concat();
+            let (messages, _, counts) = read_all(&bytes);
+            assert_eq!(messages, words(&["one"]));
+            assert!(counts.malformed_containers < 20, "{counts:?}");
+        }
+    }
+
+    #[test]
     fn a_cut_at_every_length_is_an_error_and_never_a_panic() {
         let good = container(FLAG_ZLIB, &samples::zlib(&nmsg(&["one", "two"]).encoded()));
         for len in 1..good.len() {
@@ -406,15 +552,16 @@ mod tests {
 
     #[test]
     fn every_flipped_byte_leaves_the_container_behind_readable() {
-        let good = container(0, &nmsg(&["one", "two"]).encoded());
-        for index in 0..good.len() {
-            for flip in [0x01, 0x80, 0xff] {
-                let mut bad = good.clone();
-                bad[index] ^= flip;
-                let bytes = [&bad[..], &good, &good].concat();
-                let (messages, _, counts) = read_all(&bytes);
-                let cut = (6..10).contains(&index); // a wrong length may swallow what follows
-                assert!(cut || messages.len() >= 4, "{index} {flip}: {counts:?}");
+        let body = nmsg(&["one", "two"]).encoded();
+        for good in [container(0, &body), container(FLAG_ZLIB, &samples::zlib(&body))] {
+            for index in 0..good.len() {
+                for flip in [0x01, 0x80, 0xff] {
+                    let mut bad = good.clone();
+                    bad[index] ^= flip;
+                    let bytes = [&bad[..], &good, &good].concat();
+                    let (messages, _, counts) = read_all(&bytes);
+                    assert!(messages.len() >= 4, "{index} {flip}: {counts:?}");
+                }
             }
         }
     }

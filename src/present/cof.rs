@@ -5,6 +5,7 @@
 //! the dot away, but it tells a name from text in rdata. Lower case also means the names in rdata of the types that
 //! hold nothing else (NS, CNAME, MX, …), since servers repeat the case that the resolver made up.
 //!
+//! A record counts where its rdata is what its type asks for, in a response that was not damaged on its way.
 //! Only answered queries count. Unsolicited responses are left out: whoever can send a packet can send those.
 
 use std::hash::RandomState;
@@ -16,7 +17,7 @@ use super::json::escape_json;
 use super::message::{Message, Record};
 use super::{names, put, rdata};
 use crate::nmsg::Payload;
-use crate::nmsg::dnsqr::{Dnsqr, Type, suffixes};
+use crate::nmsg::dnsqr::{Dnsqr, Type, UdpChecksum, suffixes};
 
 /// Tuples in the table of a command.
 pub const TUPLES_MAX: usize = 1_000_000;
@@ -75,7 +76,9 @@ impl Table {
     /// This believes what the server says about its own zone: a server can claim more than was delegated to it.
     /// Appends the lines of tuples that had to leave to `out`.
     pub fn add(&mut self, payload: &Payload<'_>, dnsqr: &Dnsqr<'_>, out: &mut Vec<u8>) {
-        if dnsqr.kind != Type::UdpQueryResponse as u32 {
+        let is_damaged = dnsqr.udp_checksum == Some(UdpChecksum::Incorrect as u32);
+        let is_internet = dnsqr.qclass.is_none_or(|class| class == u32::from(CLASS_IN));
+        if dnsqr.kind != Type::UdpQueryResponse as u32 || is_damaged || !is_internet {
             return;
         }
         let (Some(qname), Some(bytes)) = (dnsqr.qname, dnsqr.response_message()) else {
@@ -96,8 +99,11 @@ impl Table {
                 Some(zone) => is_inside(&record.name, zone),
                 None => record.name.eq_ignore_ascii_case(qname),
             };
-            if inside && is_data(record) {
-                self.count(key(record, bailiwick), time);
+            if inside
+                && is_data(record)
+                && let Some(key) = key(record, bailiwick)
+            {
+                self.count(key, time);
             }
         }
         self.make_room(out);
@@ -148,8 +154,9 @@ impl Key {
 }
 
 fn bailiwick<'m>(message: &'m Message<'_>, qname: &[u8]) -> Option<&'m [u8]> {
-    let mut zones = message.authority.iter().filter(|record| matches!(record.rrtype, NS | SOA));
-    zones.find(|record| is_inside(qname, &record.name)).map(|record| record.name.as_slice())
+    let mut zones = message.authority.iter().filter(|record| matches!(record.rrtype, NS | SOA) && is_data(record));
+    let encloses = |record: &&Record<'_>| is_inside(qname, &record.name) && rdata_text(record).is_some();
+    zones.find(encloses).map(|record| record.name.as_slice())
 }
 
 /// Is the name the zone's apex or below it?
@@ -169,14 +176,19 @@ fn holds_only_names(rrtype: u16) -> bool {
     matches!(rrtype, 2..=9 | 12 | 14 | 15 | 17 | 18 | 21 | 26 | 33 | 36 | 39)
 }
 
-fn key(record: &Record<'_>, bailiwick: Option<&[u8]>) -> Key {
+/// `None` for rdata that is damaged: cut, or not of its type.
+fn rdata_text(record: &Record<'_>) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    rdata::write(&record.rdata, record.rrtype, record.class, &mut text).then_some(text)
+}
+
+fn key(record: &Record<'_>, bailiwick: Option<&[u8]>) -> Option<Key> {
+    let mut data = rdata_text(record)?;
     let mut tuple = b"\"rrname\":\"".to_vec();
     write_name(&record.name, &mut tuple);
     tuple.extend(b"\",\"rrtype\":\"");
     names::write_rrtype(record.rrtype, &mut tuple);
     tuple.extend(b"\",\"rdata\":\"");
-    let mut data = Vec::new();
-    rdata::write(&record.rdata, record.rrtype, record.class, &mut data);
     if holds_only_names(record.rrtype) {
         data.make_ascii_lowercase();
     }
@@ -188,7 +200,7 @@ fn key(record: &Record<'_>, bailiwick: Option<&[u8]>) -> Key {
         write_name(name, &mut zone);
         zone.push(b'"');
     }
-    Key { tuple: tuple.into(), bailiwick: zone.into() }
+    Some(Key { tuple: tuple.into(), bailiwick: zone.into() })
 }
 
 fn write_name(name: &[u8], out: &mut Vec<u8>) {
@@ -319,6 +331,41 @@ mod tests {
         chaos[class] = 3;
         add(&mut table, &packet(AA, &[record(QNAME, 250, b"x"), chaos], &[]), 1);
         assert_eq!(finish(&mut table), "");
+    }
+
+    #[test]
+    fn damaged_rdata_is_no_data() {
+        let mut table = Table::new(10);
+        let damaged: [(u8, &[u8]); 4] =
+            [(1, b""), (15, b"\0\x0a"), (64, b"\0\x01\0\0\x03\0\x01\0"), (47, b"\0\xff\xff")];
+        for (rrtype, rdata) in damaged {
+            add(&mut table, &packet(AA, &[record(QNAME, rrtype, rdata)], &[]), 1);
+        }
+        assert_eq!(finish(&mut table), "");
+    }
+
+    #[test]
+    fn a_response_with_a_wrong_checksum_or_of_another_class_is_not_taken() {
+        let mut table = Table::new(10);
+        let packet = packet(AA, &[record(QNAME, 1, ADDRESS)], &[]);
+        let dnsqr = Dnsqr { kind: 1, qname: Some(QNAME), response_packet: vec![&packet], ..Dnsqr::default() };
+        added(&mut table, &Dnsqr { udp_checksum: Some(2), ..dnsqr.clone() });
+        added(&mut table, &Dnsqr { qclass: Some(3), ..dnsqr.clone() });
+        assert_eq!(finish(&mut table), "");
+        added(&mut table, &Dnsqr { udp_checksum: Some(1), qclass: Some(1), ..dnsqr });
+        assert_eq!(finish(&mut table).lines().count(), 1);
+    }
+
+    #[test]
+    fn a_zone_of_another_class_or_with_damaged_rdata_is_no_bailiwick() {
+        let mut chaos = record(ZONE, 2, QNAME);
+        chaos[ZONE.len() + 3] = 3;
+        for zone in [chaos, record(ZONE, 2, b"")] {
+            let mut table = Table::new(10);
+            add(&mut table, &packet(AA, &[record(QNAME, 1, ADDRESS)], &[zone]), 1);
+            let text = finish(&mut table);
+            assert!(text.lines().count() == 1 && !text.contains("bailiwick"), "{text}");
+        }
     }
 
     #[test]

@@ -225,7 +225,11 @@ fn write_rrset(set: RrSet, out: &mut Vec<u8>) {
         member("rrclass", out, |out| string(out, |out| names::write_class(*class, out)));
         member("rrtype", out, |out| string(out, |out| write_rrtype(*rrtype, *class, out)));
         member("rdata", out, |out| {
-            array(out, set.rdata, |bytes, out| string(out, |out| rdata::write(bytes, *rrtype, *class, out)));
+            array(out, set.rdata, |bytes, out| {
+                string(out, |out| {
+                    rdata::write(bytes, *rrtype, *class, out);
+                })
+            });
         });
     });
 }

@@ -152,29 +152,32 @@ fn unpack_fields(message: &[u8], start: usize, end: usize, fields: &[Field]) -> 
 /// Appends rdata whose names are not compressed.
 ///
 /// Nothing is printed for a type in a class that has no such type. Where the bytes stop to fit, ` ### PARSE ERROR ###`
-/// follows what did.
-pub fn write(rdata: &[u8], rrtype: u16, class: u16, out: &mut Vec<u8>) {
+/// follows what did. Returns whether the rdata is whole: every field that its type asks for, and nothing else.
+pub fn write(rdata: &[u8], rrtype: u16, class: u16, out: &mut Vec<u8>) -> bool {
     let Some(fields) = fields(rrtype, class) else {
-        return write_generic(rdata, out);
+        write_generic(rdata, out);
+        return true;
     };
     let start = out.len();
     let mut cursor = Cursor::new(rdata);
     for field in fields {
         if cursor.is_empty() {
-            break;
+            return field.may_be_missing(fields, rdata);
         }
         if out.len() > start {
             out.push(b' ');
         }
         if field.write(&mut cursor, out).is_none() {
             trim_space(start, out);
-            return out.extend_from_slice(PARSE_ERROR);
+            out.extend_from_slice(PARSE_ERROR);
+            return false;
         }
         trim_space(start, out);
     }
     if !cursor.is_empty() && !fields.is_empty() {
         out.extend_from_slice(PARSE_ERROR);
     }
+    cursor.is_empty()
 }
 
 /// A field that printed nothing leaves no space behind.
@@ -219,6 +222,19 @@ impl Field {
             Hex | Base64 | Quoted | Bitmap | SvcParams => cursor.rest(),
         };
         Some(())
+    }
+
+    /// May rdata with these fields end before this one, and be whole?
+    fn may_be_missing(self, fields: &[Field], rdata: &[u8]) -> bool {
+        match self {
+            // An empty set, no parameters, an empty text.
+            Bitmap | SvcParams | Quoted => true,
+            // NULL is anything at all (RFC 1035 §3.3.10); digests, keys and signatures are never empty.
+            Hex => fields.len() == 1,
+            // Without a prefix there is none to name (RFC 2874 §3.1).
+            Name => fields.first() == Some(&A6) && rdata.first() == Some(&0),
+            _ => false,
+        }
     }
 
     fn write(self, cursor: &mut Cursor, out: &mut Vec<u8>) -> Option<()> {
@@ -374,6 +390,31 @@ mod tests {
         assert_eq!(text(1, 1, &[1, 2, 3, 4, 5]), "1.2.3.4 ### PARSE ERROR ###");
         assert!(unpack(&[1, 2, 3, 4, 5], 0, &[1, 2, 3, 4, 5], 1, 1).is_err());
         assert_eq!(unpack(&[], 0, &[], 1, 1), Ok(Cow::Borrowed(&[][..])));
+    }
+
+    #[test]
+    fn rdata_is_whole_with_every_field_and_nothing_else() {
+        let is_whole = |rrtype, rdata: &[u8]| write(rdata, rrtype, 1, &mut Vec::new());
+        let whole: [(u16, &[u8]); 10] = [
+            (1, &[192, 0, 2, 1]),
+            (10, b""),
+            (15, b"\0\x0a\0"),
+            (16, b"\0"),
+            (38, &[0; 17]),
+            (43, b"\0\x01\x08\x02\xab"),
+            (47, b"\0"),
+            (50, b"\x01\0\0\0\0\x01a"),
+            (64, b"\0\0\0"),
+            (65400, b""),
+        ];
+        for (rrtype, rdata) in whole {
+            assert!(is_whole(rrtype, rdata), "{rrtype}");
+            let is_cut_whole = |len| is_whole(rrtype, &rdata[..len]);
+            assert!(!(0..rdata.len()).any(is_cut_whole), "{rrtype}");
+        }
+        for (rrtype, rdata) in [(1, &[1, 2, 3, 4, 5][..]), (47, b"\0\xff\xff"), (64, b"\0\x01\0\0\x03\0\x01\0")] {
+            assert!(!is_whole(rrtype, rdata), "{rrtype}");
+        }
     }
 
     #[test]

@@ -228,8 +228,10 @@ fn time_text((seconds, nanos): (i64, u32)) -> String {
     }
 }
 
-fn permille(part: u64, whole: u64) -> u64 {
-    let value = u128::from(part) * 1000 / u128::from(whole.max(1));
+/// Thousandths of `whole`, rounded.
+pub(crate) fn permille(part: u64, whole: u64) -> u64 {
+    let whole = u128::from(whole.max(1));
+    let value = (u128::from(part) * 1000 + whole / 2) / whole;
     u64::try_from(value).unwrap_or(u64::MAX)
 }
 
@@ -304,7 +306,7 @@ mod tests {
         for line in [
             "payloads   12 (11 transactions, 1 of other types)",
             "time       2026-09-21 14:30:00 to 2026-09-21 14:31:00 UTC, 60 s",
-            "TCP        1 (9.0 %)",
+            "TCP        1 (9.1 %)",
             "  UDP_QUERY_RESPONSE                   10  90.9 % #########################",
             "  example.net.                         10  90.9 % #########################",
             "  max                                  10.000 ############################",

@@ -1,5 +1,6 @@
 //! Text and numbers as HTML.
 
+pub(super) use crate::present::stats::permille;
 use std::{fmt::Write, time::Duration};
 
 /// Text that is safe between tags and inside quoted attributes. Control characters and those that change the direction
@@ -44,13 +45,7 @@ pub(super) fn count(number: u64) -> String {
     grouped
 }
 
-/// Thousandths of `whole`, rounded down.
-pub(super) fn permille(part: u64, whole: u64) -> u64 {
-    let value = u128::from(part) * 1000 / u128::from(whole.max(1));
-    u64::try_from(value).unwrap_or(u64::MAX)
-}
-
-/// `part` of `whole` with one decimal, rounded down as `read --stats` does; a dash where there is no whole.
+/// `part` of `whole` with one decimal, as `read --stats` has it; a dash where there is no whole.
 pub(super) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "–".to_string();
@@ -123,7 +118,7 @@ mod tests {
     #[test]
     fn numbers_read_as_people_write_them() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count).join(" "), "0 999 1\u{202f}000 1\u{202f}234\u{202f}567");
-        assert_eq!([percent(1, 3), percent(0, 0), percent(7, 7)].join(" "), "33.3\u{202f}% – 100.0\u{202f}%");
+        assert_eq!([percent(14, 67), percent(0, 0), percent(7, 7)].join(" "), "20.9\u{202f}% – 100.0\u{202f}%");
         assert_eq!(
             [0, 1_500, 12_340_000, 999_000_000, 2_000_000_000].map(delay).join(" ").replace('\u{202f}', ""),
             "0.00µs 1.50µs 12.3ms 999ms 2.00s"

@@ -1,6 +1,6 @@
 //! What there is to say of the spool; whoever receives it logs it.
 
-use crate::escape::escaped;
+use crate::{escape::escaped, stats::Ledger};
 use std::{
     fmt::{self, Display, Formatter},
     io,
@@ -21,6 +21,8 @@ pub enum Event {
         /// Its length.
         bytes: u64,
     },
+    /// A loss record is in the file that is about to be published.
+    Recorded(Box<Recorded>),
     /// A part file that a process left behind was published.
     Repaired {
         /// Where it is now.
@@ -70,6 +72,15 @@ pub enum Event {
     },
 }
 
+/// How far loss records tell what was counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// By this process.
+    pub here: Ledger,
+    /// What it was told of others.
+    pub elsewhere: Ledger,
+}
+
 /// Why nothing is written.
 #[derive(Debug)]
 pub enum Reason {
@@ -100,6 +111,7 @@ impl Display for Event {
                 let path = escaped(path);
                 write!(f, "published {path}: {transactions} transactions, {containers} containers, {bytes} bytes")
             }
+            Event::Recorded(_) => f.write_str("made a loss record"),
             Event::Repaired { path, payloads, containers, cut } => write!(
                 f,
                 "published {}, left behind unfinished: {payloads} payloads, {containers} whole containers; cut {cut} bytes",

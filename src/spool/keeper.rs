@@ -1,7 +1,7 @@
 //! The thread that keeps the time: it ends intervals and gives files their names.
 
 use super::{
-    Config, Event, Policy, Shared,
+    Config, Event, Policy, Recorded, Shared,
     directory::Directory,
     files::{Files, News},
     part::Part,
@@ -12,7 +12,6 @@ use super::{
 use crate::{
     config::Compress,
     nmsg::writer::{Builder, Level, Zlib},
-    stats::Ledger,
     time::Clock,
 };
 use std::{
@@ -37,7 +36,7 @@ pub(super) struct Keeper<C, E> {
     rotate: Duration,
     events: E,
     /// As of the last loss record.
-    recorded: Ledger,
+    recorded: Recorded,
 }
 
 impl<C: Clock, E: FnMut(Event)> Keeper<C, E> {
@@ -52,7 +51,7 @@ impl<C: Clock, E: FnMut(Event)> Keeper<C, E> {
         let rotate = config.policy.rotate;
         let schedule = Schedule::new(rotate, config.seed, &clock);
         let files = Files::new(Arc::clone(&directory), Arc::clone(&host), schedule.began());
-        let (files, recorded) = (Arc::new(Mutex::new(files)), Ledger::default());
+        let (files, recorded) = (Arc::new(Mutex::new(files)), Recorded::default());
         Keeper { directory, host, queue, files, clock, schedule, rotate, events, recorded }
     }
 
@@ -152,19 +151,25 @@ impl<C: Clock, E: FnMut(Event)> Keeper<C, E> {
         }
     }
 
-    /// Appends what was counted since the last file's record, in a container of its own. If that fails, the next file's
-    /// record says what this one's should have.
+    /// Appends what was counted since the last file's record, here and elsewhere, in a container of its own. If that
+    /// fails, the next file's record says what this one's should have.
     fn record(&mut self, files: &mut Files) {
         let policy = self.policy();
-        let ledger = self.queue.lock().ledger();
+        let told = {
+            let state = self.queue.lock();
+            Recorded { here: state.ledger(), elsewhere: state.elsewhere.clone() }
+        };
+        let mut news = told.here.since(&self.recorded.here);
+        news.add(&told.elsewhere.since(&self.recorded.elsewhere));
         let mut builder = Builder::default();
-        builder.push_json(self.clock.wall(), &ledger.since(&self.recorded).to_json());
+        builder.push_json(self.clock.wall(), &news.to_json());
         let container = builder.finish();
         let mut zlib = (policy.compress != Compress::Off).then(|| Zlib::new(Level::QUICK));
         let bytes = zlib.as_mut().map_or(container, |zlib| zlib.compress(container));
         if files.append(files.current(), bytes, 0, policy.min_free, self.clock.monotonic()) {
             self.queue.lock().count_extra(bytes.len() as u64);
-            self.recorded = ledger;
+            self.recorded = told;
+            (self.events)(Event::Recorded(Box::new(self.recorded.clone())));
         }
     }
 

@@ -30,7 +30,7 @@ mod trim;
 mod writer;
 
 pub use directory::free;
-pub use event::{Event, Reason};
+pub use event::{Event, Reason, Recorded};
 pub use feeder::Feeder;
 pub use names::host_name;
 pub use queue::CONTAINER_BYTES;

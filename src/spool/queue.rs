@@ -86,6 +86,8 @@ pub(super) struct State {
     packed_bytes: u64,
     /// What may change while running.
     pub(super) policy: Policy,
+    /// What others counted, for loss records.
+    pub(super) elsewhere: Ledger,
     /// The keeper is wanted.
     pub(super) has_news: bool,
     /// No container comes any more.
@@ -122,6 +124,7 @@ impl Queue {
             level: 0,
             packed_bytes: 0,
             policy,
+            elsewhere: Ledger::default(),
             has_news: false,
             is_leaving: false,
             writers,

@@ -42,6 +42,11 @@ impl Output {
         self.queue.wake();
     }
 
+    /// What was counted elsewhere so far, for loss records.
+    pub fn tell(&self, elsewhere: stats::Ledger) {
+        self.queue.lock().elsewhere = elsewhere;
+    }
+
     /// Writes everything that was handed over, publishes, and ends the threads. To be called when all feeders have
     /// finished: what one hands over later is dropped.
     pub fn finish(mut self) -> stats::Output {

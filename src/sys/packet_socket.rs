@@ -16,22 +16,22 @@ const FANOUT_BY_PROGRAM: u32 = 6 << 16;
 /// once it has done so; kernels before keep it with the group, as one of unknown meaning.
 const FANOUT_NEW_ID: u32 = 0x2000 << 16;
 
-/// Sets the filter of a socket; the packets that come meanwhile go by the old or the new one.
-pub fn attach_filter(socket: impl AsFd, program: &BpfProgram) -> io::Result<()> {
+/// The instructions of a program that libpcap has compiled.
+pub fn instructions(program: &BpfProgram) -> &[sock_filter] {
     let instructions = program.get_instructions();
     // SAFETY: BpfInstruction is transparent over libpcap's struct bpf_insn, which has the fields and layout of struct
     // sock_filter (u16, u8, u8, u32), and the slice lives as long as the program is borrowed.
-    let instructions = unsafe { std::slice::from_raw_parts(instructions.as_ptr().cast(), instructions.len()) };
-    attach(socket, instructions)
+    unsafe { std::slice::from_raw_parts(instructions.as_ptr().cast(), instructions.len()) }
+}
+
+/// Sets the filter of a socket; the packets that come meanwhile go by the old or the new one.
+pub fn attach_filter(socket: impl AsFd, instructions: &[sock_filter]) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program(instructions)?)
 }
 
 /// Sets the filter of a socket so that nothing comes through.
 pub fn attach_reject_all(socket: impl AsFd) -> io::Result<()> {
-    attach(socket, &[sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 }])
-}
-
-fn attach(socket: impl AsFd, instructions: &[sock_filter]) -> io::Result<()> {
-    set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program(instructions)?)
+    attach_filter(socket, &[sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 }])
 }
 
 /// Makes a group that the socket is the first member of, and that goes by what `instructions` return; its id. None where

@@ -174,7 +174,7 @@ impl Core {
         });
         if crowded {
             let mut query = std::mem::take(&mut self.query);
-            if let Some(id) = self.transactions.take_first(&key, &mut query) {
+            if let Some(id) = self.transactions.take_first(&key, message.id, &mut query) {
                 self.unanswered(&key, id, &query, End::PushedOut, self.now, sink);
             }
             self.query = query;
@@ -275,7 +275,7 @@ impl Core {
         let Arrived { message, packets, .. } = arrived;
         let note = note(&message, checksum);
         let crowded = early.insert(Asked { key, id: message.id, note, question: message.question, packets });
-        if crowded && let Some(id) = early.take_first(key, scratch) {
+        if crowded && let Some(id) = early.take_first(key, message.id, scratch) {
             self.not_early(key, id, scratch, sink);
         }
     }
@@ -412,7 +412,8 @@ impl<S: Sink> Listener for Stream<'_, S> {
             core.ledger.messages.wrong_direction += 1;
             return Verdict::Continue;
         }
-        if sender == Sender::Resolver && message.question.is_some_and(|question| question.is_zone_transfer()) {
+        // In the answer too: the query may have been lost, or be still to come.
+        if message.question.is_some_and(|question| question.is_zone_transfer()) {
             core.ledger.messages.zone_transfer += 1;
             core.leave_out(flow);
             return Verdict::ZoneTransfer;
@@ -447,7 +448,7 @@ impl<S: Sink> Listener for Stream<'_, S> {
         let core = &mut *self.core;
         let key = flow.key();
         let mut query = std::mem::take(&mut core.query);
-        while let Some(id) = core.transactions.take_first(&key, &mut query) {
+        while let Some(id) = core.transactions.take_first_of_connection(&key, &mut query) {
             core.unanswered(&key, id, &query, End::ConnectionClosed, core.now, self.sink);
         }
         core.query = query;
@@ -460,7 +461,7 @@ impl Core {
     fn leave_out(&mut self, flow: &Flow) {
         let key = flow.key();
         let mut query = std::mem::take(&mut self.query);
-        while self.transactions.take_first(&key, &mut query).is_some() {
+        while self.transactions.take_first_of_connection(&key, &mut query).is_some() {
             self.ledger.query(End::Filtered);
         }
         self.query = query;

@@ -47,7 +47,23 @@ fn words(address: IpAddr) -> [u64; 2] {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key([u64; 5]);
 
+/// What messages have in common that a search looks through together: of a UDP flow those of one id, of a TCP connection
+/// all.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Alike(Key);
+
 impl Key {
+    pub(super) fn is_tcp(self) -> bool {
+        (self.0[4] >> 32) as u8 == crate::decode::TCP
+    }
+
+    #[inline]
+    pub(super) fn alike(self, id: u16) -> Alike {
+        let Key([q0, q1, r0, r1, rest]) = self;
+        let id = if self.is_tcp() { 0 } else { u64::from(id) };
+        Alike(Key([q0, q1, r0, r1, rest | id << 48]))
+    }
+
     pub(super) fn flow(&self) -> Flow {
         let [q0, q1, r0, r1, rest] = self.0;
         let is_ipv6 = rest >> 40 != 0;

@@ -2,7 +2,7 @@
 //! wait a moment for their query.
 
 use super::{
-    flow::Key,
+    flow::{Alike, Key},
     keyed,
     packets::{Packets, Piece},
     pool::{Chain, Pool},
@@ -19,8 +19,9 @@ use foldhash::quality::SeedableRandomState;
 use hashbrown::{HashTable, hash_table::Entry as Slot};
 use std::{hash::BuildHasher, ops::Range, time::Duration};
 
-/// Queries of one 6-tuple less its id that can wait at once; the oldest makes room. Real resolvers send a handful,
-/// over TCP a few dozen. It bounds what one response costs when somebody forges thousands of queries that are alike.
+/// Queries that are alike and can wait at once; the oldest makes room. Over UDP those of one flow and id are alike, where
+/// real resolvers have one or two; over TCP, where the flow's end ends all, those of a connection, a few dozen. It bounds
+/// what one response costs when somebody forges thousands of queries that are alike.
 pub const ALIKE_MAX: u32 = 256;
 
 /// Memory of an entry besides its packets: itself, its number in the free list and in the index.
@@ -46,7 +47,7 @@ pub(super) struct Transactions {
     pub(super) limits: Limits,
     entries: Slab<Entry>,
     order: Queue,
-    /// By flow, the oldest entry of each; later ones are chained to it.
+    /// By what is alike, the oldest entry of each; later ones are chained to it.
     index: HashTable<u32>,
     packets: Pool<CHUNK>,
     hasher: SeedableRandomState,
@@ -58,9 +59,9 @@ struct Entry {
     id: u16,
     time: Timestamp,
     place: Place,
-    /// The next younger entry of the same flow.
+    /// The next younger entry that is alike.
     next_alike: u32,
-    /// Of a flow's oldest entry: its youngest, and how many there are.
+    /// Of the oldest that are alike: the youngest, and how many there are.
     last_alike: u32,
     count_alike: u32,
     /// One packet, its question within it; or, if `is_listed`, several packets, the question, and length and time of
@@ -70,6 +71,13 @@ struct Entry {
     question_len: u16,
     is_listed: bool,
     note: Note,
+}
+
+impl Entry {
+    #[inline]
+    fn alike(&self) -> Alike {
+        self.key.alike(self.id)
+    }
 }
 
 impl Queued for Entry {
@@ -157,8 +165,8 @@ impl Transactions {
         self.entries.all().for_each(|entry| entry.time = entry.time.shifted(nanoseconds));
     }
 
-    /// Adds a query. The table may be over its limits until [`Transactions::leaves`] says no more. True when its
-    /// flow has become too crowded: the oldest of the flow should leave.
+    /// Adds a query. The table may be over its limits until [`Transactions::leaves`] says no more. True when too many are
+    /// alike: the oldest of them should leave.
     pub(super) fn insert(&mut self, asked: Asked) -> bool {
         let at = self.entries.insert(Entry {
             key: *asked.key,
@@ -203,12 +211,13 @@ impl Transactions {
         }
     }
 
-    /// Makes the entry findable, behind the older ones of its flow. How many there are now.
+    /// Makes the entry findable, behind the older ones that are alike. How many there are now.
     fn link(&mut self, at: u32) -> u32 {
-        let key = self.entries[at].key;
-        let hash = self.hasher.hash_one(key);
+        let alike = self.entries[at].alike();
+        let hash = self.hasher.hash_one(alike);
         let (entries, hasher) = (&mut self.entries, &self.hasher);
-        match self.index.entry(hash, |&other| entries[other].key == key, |&other| hasher.hash_one(entries[other].key)) {
+        let is_alike = |&other: &u32| entries[other].alike() == alike;
+        match self.index.entry(hash, is_alike, |&other| hasher.hash_one(entries[other].alike())) {
             Slot::Vacant(slot) => {
                 slot.insert(at);
                 entries[at].last_alike = at;
@@ -234,7 +243,7 @@ impl Transactions {
         rcode: u8,
         query: &mut Query,
     ) -> bool {
-        let taken = self.remove_first(key, query, |table, entry| table.pairs(entry, id, question, rcode));
+        let taken = self.remove_first(key, id, query, |table, entry| table.pairs(entry, id, question, rcode));
         taken.is_some()
     }
 
@@ -246,13 +255,20 @@ impl Transactions {
         question: Option<Question>,
         response: &mut Query,
     ) -> bool {
-        let taken = self.remove_first(key, response, |table, entry| table.pairs(entry, id, question, entry.note.rcode));
+        let taken =
+            self.remove_first(key, id, response, |table, entry| table.pairs(entry, id, question, entry.note.rcode));
         taken.is_some()
     }
 
-    /// Removes the oldest query of a flow; its id.
-    pub(super) fn take_first(&mut self, key: &Key, query: &mut Query) -> Option<u16> {
-        self.remove_first(key, query, |_, _| true)
+    /// Removes the oldest query that is like one of this flow and id; its id.
+    pub(super) fn take_first(&mut self, key: &Key, id: u16, query: &mut Query) -> Option<u16> {
+        self.remove_first(key, id, query, |_, _| true)
+    }
+
+    /// Removes the oldest query of a TCP connection; its id.
+    pub(super) fn take_first_of_connection(&mut self, key: &Key, query: &mut Query) -> Option<u16> {
+        debug_assert!(key.is_tcp());
+        self.take_first(key, 0, query)
     }
 
     /// Whether the oldest query has to leave: it has waited too long at `now`, or the table is over a limit. To be asked
@@ -272,16 +288,23 @@ impl Transactions {
     /// Removes the oldest query.
     pub(super) fn take_oldest(&mut self, query: &mut Query) -> Option<(Key, u16)> {
         let oldest = self.order.oldest()?;
-        let key = self.entries[oldest].key;
-        // The oldest of all is the oldest of its flow.
-        let id = self.take_first(&key, query)?;
+        let Entry { key, id, .. } = self.entries[oldest];
+        // The oldest of all is the oldest of those that are like it.
+        let id = self.take_first(&key, id, query)?;
         Some((key, id))
     }
 
-    fn remove_first(&mut self, key: &Key, query: &mut Query, wanted: impl Fn(&Parts, &Entry) -> bool) -> Option<u16> {
-        let hash = self.hasher.hash_one(key);
+    fn remove_first(
+        &mut self,
+        key: &Key,
+        id: u16,
+        query: &mut Query,
+        wanted: impl Fn(&Parts, &Entry) -> bool,
+    ) -> Option<u16> {
+        let alike = key.alike(id);
+        let hash = self.hasher.hash_one(alike);
         let parts = Parts { entries: &self.entries, packets: &self.packets };
-        let mut slot = self.index.find_entry(hash, |&at| parts.entries[at].key == *key).ok()?;
+        let mut slot = self.index.find_entry(hash, |&at| parts.entries[at].alike() == alike).ok()?;
         let first = *slot.get();
         let (mut before, mut at) = (NONE, first);
         while !wanted(&parts, &parts.entries[at]) {

@@ -1,5 +1,7 @@
 //! Frames from interfaces: what one capture thread reads.
 
+#[cfg(target_os = "linux")]
+mod cooked;
 mod error;
 mod fanout;
 mod filter;

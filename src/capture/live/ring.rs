@@ -1,5 +1,7 @@
 //! One interface and its ring of packets.
 
+#[cfg(target_os = "linux")]
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -105,7 +107,7 @@ impl Ring {
     pub fn set_filter(&mut self, filter: &Filter) -> Result<&Program, FilterError> {
         let mut tried = 0;
         loop {
-            let program = filter.programs(self.link_type).nth(tried);
+            let program = filter.programs(filtered_as(self.link_type)).nth(tried);
             let mut program = program.unwrap_or_else(|| Err(no_expression())).map_err(FilterError::Compile)?;
             match set(&mut self.capture, self.link_type, &program) {
                 Ok(()) => {
@@ -202,14 +204,27 @@ impl From<pcap::Error> for ReadError {
     }
 }
 
+/// The link type that programs for an interface are written for. Cooked frames have their header from libpcap; where
+/// the filter sees them they are as on Ethernet, without the header.
+pub(super) fn filtered_as(link_type: LinkType) -> LinkType {
+    match link_type {
+        LinkType::LinuxSll | LinkType::LinuxSll2 => LinkType::Ethernet,
+        other => other,
+    }
+}
+
 /// Attaches a program to the socket itself. libpcap would reject everything for a moment, to empty the socket.
 #[cfg(target_os = "linux")]
 fn set(capture: &mut Capture<Active>, link_type: LinkType, program: &Program) -> Result<(), FilterError> {
-    match link_type {
-        // The kernel's frames have no such header; only libpcap knows how to write the program for that.
-        LinkType::LinuxSll | LinkType::LinuxSll2 => capture.filter(&program.text, true).map_err(FilterError::Set),
-        _ => sys::packet_socket::attach_filter(capture, &program.compiled).map_err(FilterError::Attach),
-    }
+    let instructions = sys::packet_socket::instructions(&program.compiled);
+    let set = match filtered_as(link_type) == link_type {
+        true => sys::packet_socket::attach_filter(capture, instructions),
+        false => match super::cooked::from_ethernet(instructions) {
+            Some(moved) => sys::packet_socket::attach_filter(capture, &moved),
+            None => Err(io::Error::other("the program reads the link header, which these frames have not")),
+        },
+    };
+    set.map_err(FilterError::Attach)
 }
 
 #[cfg(not(target_os = "linux"))]

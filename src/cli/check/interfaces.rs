@@ -55,10 +55,20 @@ fn up(name: &str) -> String {
     if cfg!(target_os = "linux") { format!("ip link set {name} up") } else { format!("ifconfig {name} up") }
 }
 
-/// What frames look like, where the kernel tells (ARPHRD numbers of Linux).
+/// Whether libpcap gives its frames as IP without any header: SLIP, tunnels, and what has no link (tun, WireGuard).
+pub(super) fn is_raw(name: &str) -> bool {
+    const RAW: [&str; 8] = ["256", "257", "258", "259", "264", "768", "776", "65534"];
+    hardware(name).is_some_and(|number| RAW.contains(&number.trim()))
+}
+
+/// The number of its kind, where the kernel tells: ARPHRD_ of Linux's if_arp.h.
+fn hardware(name: &str) -> Option<String> {
+    fs::read_to_string(Path::new("/sys/class/net").join(name).join("type")).ok()
+}
+
+/// What frames look like.
 fn link_type(name: &str) -> Option<&'static str> {
-    let number = fs::read_to_string(Path::new("/sys/class/net").join(name).join("type")).ok()?;
-    Some(match number.trim() {
+    Some(match hardware(name)?.trim() {
         "1" => "Ethernet",
         "512" => "PPP",
         "768" | "776" | "778" | "65534" => "IP without link header",

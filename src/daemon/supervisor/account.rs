@@ -87,6 +87,23 @@ impl Supervisor {
         account.ledger.gaps = self.interfaces.gaps(self.now());
         account
     }
+
+    /// A capture process has ended: what it counted and had no file for any more is for the next one's loss records.
+    pub(super) fn keep_unrecorded(&mut self, child: &Child, counted: &Ledger) {
+        self.unrecorded.add(&child.unrecorded(counted));
+        if let Some(recorded) = child.recorded_elsewhere() {
+            self.recorded_elsewhere = recorded;
+        }
+    }
+
+    /// Tells the capture process what its loss records should say and it cannot know. While the one before it still makes
+    /// records there is no telling what is left to say.
+    pub(super) fn tell_unrecorded(&mut self) {
+        let is_only_one = self.leaving.iter().all(|child| child.role() != Role::Capture);
+        let gaps = self.interfaces.gaps(self.now());
+        let Some(capture) = self.capture.as_mut().filter(|_| is_only_one && self.settings.loss_record) else { return };
+        capture.tell_elsewhere(&Ledger { gaps, ..self.unrecorded.clone() }, &self.recorded_elsewhere);
+    }
 }
 
 #[cfg(test)]

@@ -208,6 +208,7 @@ impl Supervisor {
         match report {
             Report::Log(level, line) => self.log.line(level, &line),
             Report::Published => self.look_for_files(),
+            Report::Recorded(..) => {} // its child keeps that
             Report::InterfaceLost(name, reason) => {
                 // libpcap's words for an interface that is down or gone differ from version to version.
                 let up = network::interfaces();

@@ -67,6 +67,9 @@ impl Supervisor {
         let mut account = Account::default();
         account.add(&child);
         account.ended(was_killed && child.role() == Role::Capture);
+        if child.role() == Role::Capture {
+            self.keep_unrecorded(&child, &account.ledger);
+        }
         let (transactions, queries) = (account.ledger.output.lost_transactions, account.ledger.queries.lost);
         self.past.merge(account);
         // A successor that none is needed of leaves by itself.
@@ -102,6 +105,7 @@ impl Supervisor {
     }
 
     pub(super) fn stop_capture(&mut self) {
+        self.tell_unrecorded();
         let now = self.now();
         for child in self.capture.iter_mut().chain(&mut self.successor) {
             child.leave(Order::Leave(None), now, LEAVE);

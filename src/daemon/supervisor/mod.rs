@@ -68,6 +68,10 @@ pub struct Supervisor {
     next_spool: Option<Duration>,
     /// What children that are gone counted.
     past: Account,
+    /// The part of it that is in no loss record of theirs.
+    unrecorded: Ledger,
+    /// How far records tell of that, and of gaps.
+    recorded_elsewhere: Ledger,
     health: Health,
     pauses: Pauses,
     /// Children that ended and were not to.
@@ -150,6 +154,8 @@ impl Supervisor {
             wants_successor: false,
             next_spool: None,
             past: Account::default(),
+            unrecorded: Ledger::default(),
+            recorded_elsewhere: Ledger::default(),
             health: Health::default(),
             pauses: Pauses::default(),
             restarts: 0,

@@ -99,6 +99,7 @@ impl Supervisor {
             self.make_spool_anew();
         }
         self.kill_what_hangs();
+        self.tell_unrecorded();
         self.tell_readiness();
         self.show_state();
         if now >= self.next_account {

@@ -84,7 +84,12 @@ pub enum ReadError {
         /// Bytes to the next container or the end.
         skipped: u64,
     },
-    /// The file ends inside the container.
+    /// The length of the container, whose payloads were read, is wrong: the next one begins inside it.
+    WrongLength {
+        /// Where the container begins.
+        offset: u64,
+    },
+    /// The file ends inside the container, or the container says that it is longer than it is.
     Cut {
         /// Where the container begins.
         offset: u64,
@@ -112,6 +117,7 @@ impl ReadError {
             ReadError::Io { offset, .. }
             | ReadError::NotContainer { offset, .. }
             | ReadError::TooLong { offset, .. }
+            | ReadError::WrongLength { offset }
             | ReadError::Cut { offset }
             | ReadError::Malformed { offset, .. }
             | ReadError::Checksum { offset, .. } => offset,
@@ -130,6 +136,9 @@ impl std::fmt::Display for ReadError {
                 f,
                 "offset {offset}: a container of {len} bytes, more than the {READ_MAX} allowed; skipped {skipped} bytes"
             ),
+            ReadError::WrongLength { offset } => {
+                write!(f, "offset {offset}: this container has the wrong length: another one begins inside it")
+            }
             ReadError::Cut { offset } => {
                 write!(f, "offset {offset}: the input ends inside this container")
             }
