@@ -6,6 +6,7 @@ use crate::{
     daemon::{
         self, Log, Role, Signals, Source, Supervisor, Synchronised, cgroup,
         directories::{self, STAGES},
+        limits,
         listen::Listeners,
         log,
         pidfile::PidFile,
@@ -20,7 +21,9 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 use std::{
     fs::{File, TryLockError},
     io::{self, Read, Write},
-    path::PathBuf,
+    iter,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
 
@@ -115,6 +118,14 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
         let_go_of_stderr();
     }
     notices.iter().for_each(|notice| log.warning(&notice.to_string()));
+    if let Err(error) = daemon::child::program() {
+        log.error(&format!("cannot start processes: {error}"));
+        return Ok(ExitCode::from(FAILED));
+    }
+    if let Err(error) = limits::raise_open_files(settings.interfaces.len() * settings.capture_threads) {
+        log.error(&error);
+        return Ok(ExitCode::from(SETTINGS));
+    }
     let users = match Users::find(&settings) {
         Ok(users) => users,
         Err(error) => {
@@ -154,6 +165,7 @@ fn supervise(args: &RunArgs) -> io::Result<ExitCode> {
         log.error(&error.to_string());
         return Ok(ExitCode::from(FAILED));
     }
+    shut_out(&args.config, &settings).iter().for_each(|warning| log.warning(warning));
     if daemon::synchronised() == Synchronised::No {
         log.warning("the system clock is not synchronised; what is collected with a wrong clock is worthless");
     }
@@ -173,6 +185,19 @@ fn new_log(settings: &Settings, stderr: bool) -> Log {
         foreground: stderr,
         syslog: log::syslog_path().to_owned(),
     })
+}
+
+/// What to say of files that HUP reads again, if root could read them as every user's and now is no more than their
+/// permissions make it.
+fn shut_out(config: &Path, settings: &Settings) -> Vec<String> {
+    let lists = [&settings.filter_include_file, &settings.filter_exclude_file];
+    let files = iter::once(config).chain(lists.into_iter().flatten().map(PathBuf::as_path));
+    let shut = files.filter(|file| {
+        let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(file);
+        opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    });
+    let warning = |file| format!("{file} could be read, and cannot be again at HUP; let root in: chown root {file}");
+    shut.map(|file| warning(escaped(file))).collect()
 }
 
 /// What to say where there is no key yet, which is no reason not to capture.

@@ -2,7 +2,8 @@
 //!
 //! `spec` reads what was typed, `table` has a row for every setting, `numbers`, `values`, `addresses` and `qnames`
 //! their types, `problem` the messages; `text` hands settings to another process, `budget` divides the memory.
-//! [`load`] gives all settings, or every problem at once; [`load_for_run`] with what the live sensor requires.
+//! [`load`] gives all settings, or every problem at once; [`load_for_run`] with what the live sensor requires, and
+//! [`load_again`] so too when it runs.
 
 pub mod addresses;
 pub mod budget;
@@ -18,6 +19,7 @@ pub mod values;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,7 +28,7 @@ pub use budget::{Budget, RINGS_MAX};
 pub use problem::{Notice, Problem, Problems};
 pub use qnames::NameFilter;
 pub(crate) use qnames::parse_name;
-pub use run::{default_path, load_for_run};
+pub use run::{default_path, load_again, load_for_run};
 pub use table::{Command, Empty, Reload, SETTINGS, Setting, Settings};
 pub use values::{
     CaptureQr, CaptureRd, Compress, Interface, LogLevel, MetricsListen, SubmitServer, SyslogPriority, Transport,
@@ -39,6 +41,8 @@ use table::{OBSOLETE, REPLACED};
 
 /// What a configuration file may have at most: more than a hundred times what the shipped one has.
 const FILE_MAX: u64 = 1 << 20;
+/// What a file of names may have at most: some ten million of the usual length.
+const NAMES_MAX: u64 = 256 << 20;
 
 /// Reads the settings: `sets` (each `NAME=VALUE`, as after `--set`) over `file` over defaults. Environment variables
 /// are not read. What was accepted but differs from what was written comes with them, in the order of the places.
@@ -88,20 +92,14 @@ impl Settings {
 struct Loader {
     /// In ascending precedence.
     assignments: Vec<Assignment>,
+    /// Lines of the file that say nothing for a problem of their own.
+    refused: String,
     /// Variables that the file itself uses.
     expanded: HashSet<String>,
     problems: Vec<Problem>,
     notices: Vec<Notice>,
-}
-
-/// The file, unless it is so large that it cannot be what was meant.
-fn read_some(file: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(file)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "more than 1 MiB"));
-    }
-    Ok(bytes)
+    /// Files were read before, by this process, which has other things to do than to wait for one.
+    reads_again: bool,
 }
 
 impl Loader {
@@ -118,11 +116,12 @@ impl Loader {
     }
 
     fn read(&mut self, file: &Path) {
-        match read_some(file) {
+        match self.read_some(file, FILE_MAX) {
             Ok(bytes) => {
                 let parsed = spec::parse(file, &bytes);
                 self.assignments.extend(parsed.assignments);
                 self.problems.extend(parsed.problems);
+                self.refused.push_str(&parsed.refused);
                 self.expanded.extend(parsed.expanded);
             }
             Err(error) => {
@@ -130,6 +129,21 @@ impl Loader {
                 self.problem(&place, Subject::Text, Fault::Unreadable(error.to_string()));
             }
         }
+    }
+
+    /// A file, unless it is so large that it cannot be what was meant.
+    fn read_some(&self, file: &Path, max: u64) -> io::Result<Vec<u8>> {
+        let flags = if self.reads_again { libc::O_NONBLOCK } else { 0 };
+        let open = File::options().read(true).custom_flags(flags).open(file)?;
+        if self.reads_again && open.metadata()?.file_type().is_fifo() {
+            return Err(io::Error::other("a pipe gives what it has once; use a file"));
+        }
+        let mut bytes = Vec::new();
+        open.take(max + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > max {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {} MiB", max >> 20)));
+        }
+        Ok(bytes)
     }
 
     fn set(&mut self, set: &str) {
@@ -194,6 +208,11 @@ impl Loader {
         last.filter(|assignment| !assignment.value.trim_ascii().is_empty())
     }
 
+    /// Whether anything sets one of `names`, or a line that could not be read would.
+    fn is_set(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.assignment(name).is_some() || self.refused.contains(name))
+    }
+
     /// Sets one setting to the value that counts.
     fn apply(&mut self, setting: &Setting, assignment: &Assignment, settings: &mut Settings) {
         let text = assignment.value.trim_ascii();
@@ -236,7 +255,7 @@ impl Loader {
     fn names(&mut self, list: &[Name], file: Option<&Path>, name: &str) -> Vec<Name> {
         let mut names = list.to_vec();
         if let (Some(file), Some(assignment)) = (file, self.assignment(name)) {
-            match std::fs::read(file) {
+            match self.read_some(file, NAMES_MAX) {
                 Ok(bytes) => names.extend(qnames::parse_file(file, &bytes, &mut self.problems)),
                 Err(error) => {
                     let (place, subject) = (assignment.value_place.clone(), assignment.subject());

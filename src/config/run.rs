@@ -19,7 +19,15 @@ pub fn default_path() -> &'static Path {
 /// As [`super::load`], and all that `run` requires: an interface, addresses, values that go together. A file that others
 /// can write is among the notices.
 pub fn load_for_run(file: &Path, sets: &[String]) -> Result<(Settings, Vec<Notice>), Problems> {
-    let mut loader = Loader::new(None, sets);
+    of_run(file, Loader::new(None, sets))
+}
+
+/// The same once more, without ever waiting for a file: a pipe, which was read the first time, is refused.
+pub fn load_again(file: &Path, sets: &[String]) -> Result<(Settings, Vec<Notice>), Problems> {
+    of_run(file, Loader { reads_again: true, ..Loader::new(None, sets) })
+}
+
+fn of_run(file: &Path, mut loader: Loader) -> Result<(Settings, Vec<Notice>), Problems> {
     match std::fs::metadata(file) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             loader.problem(&Place::File(file.into()), Subject::Text, Fault::Missing(error.to_string()));
@@ -59,10 +67,10 @@ impl Loader {
 
     fn require(&mut self, file: &Path, settings: &Settings) {
         let file = Place::File(file.into());
-        if self.assignment("interface").is_none() {
+        if !self.is_set(&["interface"]) {
             self.problem(&file, Subject::Name("interface".into()), Fault::Required("interface=\"eth0\""));
         }
-        if self.assignment("DNSQR_RES_ADDRS").is_none() && self.assignment("DNSQR_AUTH_ADDRS").is_none() {
+        if !self.is_set(&["DNSQR_RES_ADDRS", "DNSQR_AUTH_ADDRS"]) {
             self.problem(&file, Subject::Name("DNSQR_RES_ADDRS".into()), Fault::NoAddresses);
         }
         if settings.capture_threads > 1 && !cfg!(target_os = "linux") {

@@ -37,6 +37,8 @@ pub struct Parsed {
     pub assignments: Vec<Assignment>,
     /// All that could not.
     pub problems: Vec<Problem>,
+    /// The lines that could not be read, with those that a quote without its other half took with them.
+    pub refused: String,
     /// Variables that a later line used with `$NAME`.
     pub expanded: HashSet<String>,
 }
@@ -52,7 +54,12 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Parsed {
         at: START,
         values: HashMap::new(),
         budget: EXPANSION_MAX,
-        parsed: Parsed { assignments: Vec::new(), problems: Vec::new(), expanded: HashSet::new() },
+        parsed: Parsed {
+            assignments: Vec::new(),
+            problems: Vec::new(),
+            refused: String::new(),
+            expanded: HashSet::new(),
+        },
     };
     parser.take_text(bytes);
     parser.file();
@@ -182,9 +189,11 @@ impl Parser {
     /// Line by line; each consumes a character at least, or there is none left.
     fn file(&mut self) {
         while self.peek().is_some() {
+            let start = self.at.index;
             if let Err(refused) = self.line() {
                 self.at = refused.0;
                 self.skip_to_line_end();
+                self.parsed.refused.extend(self.chars.get(start..self.at.index).unwrap_or_default());
                 self.refuse(refused);
             }
             self.eat('\n');

@@ -185,6 +185,34 @@ fn a_bad_names_file_is_named() {
 }
 
 #[test]
+fn a_names_file_without_an_end_is_not_read_to_it() {
+    let said = problems("DNSQR_FILTER_QNAMES_EXCLUDE_FILE=/dev/zero", &[]).concat();
+    assert!(said.ends_with(": cannot be read: more than 256 MiB"), "{said}");
+}
+
+#[test]
+fn a_pipe_is_read_once_and_not_waited_for_again() {
+    let pipe = File::new("");
+    std::fs::remove_file(&pipe.0).unwrap();
+    nix::unistd::mkfifo(&pipe.0, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let path = pipe.0.clone();
+    let writer = std::thread::spawn(move || std::fs::write(path, "example.org\n"));
+    let sets = |exclude: &str| {
+        let set = format!("DNSQR_FILTER_QNAMES_EXCLUDE_FILE={exclude}");
+        [set, "interface=eth0".to_owned(), "DNSQR_RES_ADDRS=192.0.2.1".to_owned()]
+    };
+    let null = Path::new("/dev/null");
+    let names = sets(&pipe.0.display().to_string());
+    let (first, _) = load_for_run(null, &names).unwrap();
+    writer.join().unwrap().unwrap();
+    assert!(first.name_filter.drops(b"\x07example\x03org\0"));
+    let refused = "cannot be read: a pipe gives what it has once; use a file";
+    assert!(load_again(null, &names).unwrap_err().to_string().ends_with(refused));
+    assert!(load_again(&pipe.0, &sets("")).unwrap_err().to_string().ends_with(refused));
+    assert!(load_again(null, &sets("")).is_ok());
+}
+
+#[test]
 fn what_others_decide_is_derived() {
     let unset = Settings::default();
     assert_eq!(unset.replay_capture_rd(), CaptureRd::Both);
@@ -233,6 +261,21 @@ fn the_sensor_requires_an_interface_and_addresses() {
     assert!(for_run("interface=lo", &["DNSQR_RES_ADDRS=192.0.2.1"]).is_ok());
     let bad = for_run("interface=a/b DNSQR_RES_ADDRS=x", &[]).unwrap_err();
     assert_eq!(bad.len(), 2, "what is wrong is not missing as well: {bad:?}");
+}
+
+#[test]
+fn a_setting_whose_line_is_refused_is_not_missing_as_well() {
+    let one = |text: &str| {
+        let said = for_run(text, &[]).unwrap_err();
+        assert_eq!(said.len(), 1, "{said:?}");
+    };
+    one("interface=lo\nDNSQR_RES_ADDRS=192.0.2.1;\n");
+    one("interface=lo\nDNSQR_AUTH_ADDRS=$ADDRESS\n");
+    one("interface = lo\nDNSQR_RES_ADDRS=192.0.2.1\n");
+    one("interface=lo\nDNSQR_RES_ADDRS=\"192.0.2.1\n");
+    one("interface=\"lo\nlogin=x\nDNSQR_RES_ADDRS=\"192.0.2.1\"\n"); // the last quote opens, and is not closed
+    let said = for_run("login=x;\nDNSQR_RES_ADDRS=192.0.2.1", &[]).unwrap_err();
+    assert_eq!(said.len(), 2, "what no line sets is missing: {said:?}");
 }
 
 #[test]

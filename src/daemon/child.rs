@@ -276,7 +276,16 @@ impl Child {
 
 /// The program that runs, also when its file has been replaced since.
 pub(crate) fn program() -> io::Result<PathBuf> {
-    if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
+    if !cfg!(target_os = "linux") {
+        return std::env::current_exe();
+    }
+    let program = PathBuf::from("/proc/self/exe");
+    match program.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(io::Error::new(error.kind(), "there is no /proc/self/exe; mount /proc"))
+        }
+        _ => Ok(program),
+    }
 }
 
 /// How a process ended, in words.

@@ -55,7 +55,11 @@ impl fmt::Display for SpoolError {
         match self {
             SpoolError::Missing { path, error, owner: User { name, gid, .. } } => {
                 let path = escaped(path);
-                write!(f, "cannot use {path}: {error}; make it: install -d -o {name} -g {gid} -m 2770 {path}")?;
+                write!(f, "cannot use {path}: {error}; ")?;
+                if error.kind() == io::ErrorKind::NotADirectory {
+                    return f.write_str("move away the file that is in its way");
+                }
+                write!(f, "make it: install -d -o {name} -g {gid} -m 2770 {path}")?;
                 // A mount of the unit's own, which is gone with the directory; "check" prints what a new one needs.
                 let is_closed = error.kind() == io::ErrorKind::ReadOnlyFilesystem;
                 if is_closed { f.write_str(", and start the sensor again") } else { Ok(()) }
@@ -80,7 +84,7 @@ impl std::error::Error for SpoolError {}
 /// The spool directory itself must be there: a misspelt `spooldir` is no reason to fill a disk.
 pub fn make_spool(spooldir: &Path, channel: &str, stages: &[&str], owner: &User) -> Result<(), SpoolError> {
     let make = || {
-        let missing = |error| SpoolError::Missing { path: spooldir.to_path_buf(), error, owner: owner.clone() };
+        let missing = |error| SpoolError::Missing { path: target(spooldir), error, owner: owner.clone() };
         fs::metadata(spooldir).map_err(missing)?;
         open_to_group(spooldir, SEARCH, owner)?;
         for stage in stages {
@@ -133,10 +137,14 @@ fn is_as_made(path: &Path, owner: &User) -> io::Result<bool> {
 /// As the owner: adds what is needed to a directory's mode.
 fn open_to_group(path: &Path, needed: u32, owner: &User) -> Result<(), SpoolError> {
     let closed = || SpoolError::Closed { path: path.to_path_buf(), owner: owner.clone() };
-    let now = fs::metadata(path).map_err(|_| closed())?;
+    let missing = |path, error| SpoolError::Missing { path, error, owner: owner.clone() };
+    let now = match fs::metadata(path) {
+        Ok(now) => now,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(target(path), error)),
+        Err(_) => return Err(closed()),
+    };
     if !now.is_dir() {
-        let (path, error) = (path.to_path_buf(), io::ErrorKind::NotADirectory.into());
-        return Err(SpoolError::Missing { path, error, owner: owner.clone() });
+        return Err(missing(path.to_path_buf(), io::ErrorKind::NotADirectory.into()));
     }
     let for_group = now.gid() == owner.gid.as_raw() && now.mode() & needed == needed;
     let for_all = needed == SEARCH && now.mode() & SEARCH_BY_ALL != 0;
@@ -145,6 +153,12 @@ fn open_to_group(path: &Path, needed: u32, owner: &User) -> Result<(), SpoolErro
     }
     // Only its owner may; for anyone else this fails.
     give_to_group(path, now.mode() & 0o7777 | needed, owner).map_err(|_| closed())
+}
+
+/// Where a path leads: a link that leads nowhere is there, what is missing is elsewhere.
+fn target(path: &Path) -> PathBuf {
+    let link = fs::read_link(path).ok().zip(path.parent());
+    link.map_or_else(|| path.to_path_buf(), |(link, directory)| directory.join(link))
 }
 
 fn give_to_group(path: &Path, mode: u32, owner: &User) -> io::Result<()> {
@@ -220,6 +234,21 @@ mod tests {
         let spool = Scratch::new("file");
         fs::write(spool.0.join("new"), "").unwrap();
         let error = make_spool(&spool.0, "ch202", &["new"], &me()).unwrap_err().to_string();
-        assert!(error.contains("/new: not a directory"), "{error}");
+        assert!(error.ends_with("/new: not a directory; move away the file that is in its way"), "{error}");
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_comes_with_the_line_that_makes_what_it_leads_to() {
+        let spool = Scratch::new("link");
+        std::os::unix::fs::symlink("disk", spool.0.join("new")).unwrap();
+        let error = make_spool(&spool.0, "ch202", &["new"], &me()).unwrap_err().to_string();
+        let disk = spool.0.join("disk");
+        assert!(error.contains(&format!("{}: No such file or directory", disk.display())), "{error}");
+        assert!(error.ends_with(&format!("-m 2770 {}", disk.display())), "{error}");
+        fs::create_dir(disk).unwrap();
+        make_spool(&spool.0, "ch202", &["new"], &me()).unwrap();
+        std::os::unix::fs::symlink("/nonexistent/sie", spool.0.join("spool")).unwrap();
+        let error = make_spool(&spool.0.join("spool"), "ch202", &["new"], &me()).unwrap_err().to_string();
+        assert!(error.ends_with("-m 2770 /nonexistent/sie"), "{error}");
     }
 }

@@ -16,6 +16,7 @@ mod delivery;
 pub mod directories;
 mod follow;
 mod interfaces;
+pub mod limits;
 pub mod listen;
 pub mod log;
 pub mod network;

@@ -107,7 +107,8 @@ pub fn limit_data(bytes: u64) -> Result<(), PrivilegeError> {
 /// The C library changes the ids of all threads at once (nptl(7); elsewhere they are the process's). There may be one that
 /// still asks for the host's name, which a name server that does not answer makes last, and which can do it as any user.
 ///
-/// Not being able to return ends the process: a supervisor that is neither root nor the user cannot do its work.
+/// Not being able to return ends the process: a supervisor that is neither root nor the user cannot do its work. Who could
+/// not set the groups has nothing to return from.
 pub fn as_user<T>(user: &User, work: impl FnOnce() -> T) -> Result<T, PrivilegeError> {
     let was = unistd::geteuid();
     if !was.is_root() || was == user.uid {
@@ -115,13 +116,26 @@ pub fn as_user<T>(user: &User, work: impl FnOnce() -> T) -> Result<T, PrivilegeE
     }
     let groups = unistd::getgroups().map_err(failed("ask for the groups"))?;
     let group = unistd::getegid();
+    unistd::setgroups(&user.groups).map_err(forbidden("set supplementary groups", user))?;
     let back = Back { groups, group };
-    unistd::setgroups(&user.groups).map_err(failed("set supplementary groups"))?;
-    unistd::setegid(user.gid).map_err(failed("set the group"))?;
-    unistd::seteuid(user.uid).map_err(failed("set the user"))?;
+    unistd::setegid(user.gid).map_err(forbidden("set the group", user))?;
+    unistd::seteuid(user.uid).map_err(forbidden("set the user", user))?;
     let done = work();
     drop(back);
     Ok(done)
+}
+
+/// As [`failed`], with the cure where root is not all that it usually is.
+fn forbidden(what: &'static str, user: &User) -> impl Fn(Errno) -> PrivilegeError {
+    move |error| match error {
+        Errno::EPERM if cfg!(target_os = "linux") => {
+            let name = &user.name;
+            let cure =
+                format!("give root CAP_SETUID and CAP_SETGID, or start it as {name} with an ambient CAP_NET_RAW");
+            PrivilegeError { what, why: format!("{error}; {cure}") }
+        }
+        _ => failed(what)(error),
+    }
 }
 
 /// The way back to root, also when the work panics.

@@ -8,6 +8,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// What is free on a file system.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Space {
+    /// Bytes that an unprivileged process may still write.
+    pub(super) free: u64,
+    /// The same if it held no file.
+    pub(super) most: u64,
+}
+
 /// A directory, by its path and by what was there at start.
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -45,9 +54,9 @@ impl Directory {
         self.open.sync_all()
     }
 
-    /// Bytes that an unprivileged process may still write.
-    pub(super) fn free(&self) -> io::Result<u64> {
-        Ok(available(&nix::sys::statvfs::fstatvfs(&self.open)?))
+    /// What is free where it is.
+    pub(super) fn space(&self) -> io::Result<Space> {
+        Ok(space(&nix::sys::statvfs::fstatvfs(&self.open)?))
     }
 
     /// What to say when something did not work that needs the directory.
@@ -58,13 +67,18 @@ impl Directory {
 
 /// Bytes that an unprivileged process may write where a path leads.
 pub fn free(path: &Path) -> io::Result<u64> {
-    Ok(available(&nix::sys::statvfs::statvfs(path)?))
+    Ok(space(&nix::sys::statvfs::statvfs(path)?).free)
 }
 
-fn available(space: &nix::sys::statvfs::Statvfs) -> u64 {
-    // The widths of these numbers differ from system to system.
-    #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
-    (space.blocks_available() as u64).saturating_mul(space.fragment_size() as u64)
+// The widths of these numbers differ from system to system.
+#[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
+fn space(status: &nix::sys::statvfs::Statvfs) -> Space {
+    let (all, free) = (status.blocks() as u64, status.blocks_free() as u64);
+    let available = status.blocks_available() as u64;
+    let bytes = |blocks: u64| blocks.saturating_mul(status.fragment_size() as u64);
+    // What is free and not available is kept for root.
+    let kept = free.saturating_sub(available);
+    Space { free: bytes(available), most: bytes(all.saturating_sub(kept)) }
 }
 
 /// Whether two paths led to one file.

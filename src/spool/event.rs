@@ -92,6 +92,8 @@ pub enum Reason {
         free: u64,
         /// Bytes that must stay free.
         min_free: u64,
+        /// Bytes that must be free for writing to go on.
+        resume_at: u64,
     },
     /// The system refused.
     Error {
@@ -136,9 +138,13 @@ impl Display for Event {
 impl Display for Reason {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::Space { path, free, min_free } => {
-                let (free, min_free) = (free / 1024, min_free / 1024);
-                write!(f, "cannot write to {}: {free} kB are free, {min_free} kB must stay free", escaped(path))
+            Reason::Space { path, free, min_free, resume_at } => {
+                let (free, min_free, resume_at) = (free / 1024, min_free / 1024, resume_at.div_ceil(1024));
+                let path = escaped(path);
+                write!(
+                    f,
+                    "cannot write to {path}: {free} kB are free, {min_free} kB must stay free; it goes on with {resume_at} kB"
+                )
             }
             Reason::Error { path, error } => write!(f, "cannot write {}: {error}", escaped(path)),
         }

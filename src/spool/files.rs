@@ -67,16 +67,16 @@ impl Files {
         if self.refuses(transactions, now) {
             return false;
         }
-        match self.room.judge(|| self.directory.free().ok(), min_free, now) {
+        match self.room.judge(|| self.directory.space().ok(), min_free, now) {
             Verdict::Write => {}
             Verdict::Drop => {
                 self.room.dropped(transactions);
                 return false;
             }
-            Verdict::Stop(free) => {
+            Verdict::Stop { free, resume_at } => {
                 self.room.dropped(transactions);
                 let path = self.directory.path().to_owned();
-                self.news.events.push(Event::Stopped(Reason::Space { path, free, min_free }));
+                self.news.events.push(Event::Stopped(Reason::Space { path, free, min_free, resume_at }));
                 return false;
             }
         }

@@ -12,8 +12,13 @@ struct Small(PathBuf);
 
 impl Small {
     fn at_spool(world: &World) -> Small {
+        Small::of(32, world)
+    }
+
+    /// With so many MiB.
+    fn of(size: u64, world: &World) -> Small {
         let path = world.path("spool");
-        mount(&["-t", "tmpfs", "-o", "size=32m", "sie-test", path.to_str().unwrap()]);
+        mount(&["-t", "tmpfs", "-o", &format!("size={size}m"), "sie-test", path.to_str().unwrap()]);
         world.own_spool();
         Small(path)
     }
@@ -54,9 +59,9 @@ fn ends_with_all_that_was_written(world: &World, sensor: &mut Sensor) {
 }
 
 #[track_caller]
-fn a_full_disk(min_free_kbytes: &str, said: &str) {
+fn a_full_disk(size: u64, min_free_kbytes: &str, said: &str) {
     let Some(world) = World::new() else { return };
-    let _small = Small::at_spool(&world);
+    let _small = Small::of(size, &world);
     world.configure(&[("min_free_kbytes", min_free_kbytes)]);
     let mut sensor = world.start();
     let _load = world.send(4000);
@@ -80,12 +85,17 @@ fn a_full_disk(min_free_kbytes: &str, said: &str) {
 
 #[test]
 fn a_disk_full_to_the_last_byte_is_told_once_and_writing_goes_on_when_there_is_room() {
-    a_full_disk("0", "No space left on device");
+    a_full_disk(32, "0", "No space left on device");
 }
 
 #[test]
 fn what_must_stay_free_stays_free() {
-    a_full_disk("2048", "2048 kB must stay free");
+    a_full_disk(32, "2048", "2048 kB must stay free; it goes on with 9728 kB");
+}
+
+#[test]
+fn a_file_system_smaller_than_the_usual_spare_room_is_written_to_again() {
+    a_full_disk(8, "2048", "2048 kB must stay free; it goes on with 3584 kB");
 }
 
 #[test]

@@ -150,9 +150,14 @@ impl World {
 
     /// The program with these arguments, in the namespace, with the users there.
     fn inside(&self, arguments: &[&str]) -> Command {
+        self.inside_by(&[], arguments)
+    }
+
+    /// The same, executed by another one.
+    fn inside_by(&self, other: &[&str], arguments: &[&str]) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace.0, "sh", "-c", PREPARE]);
-        command.arg(&self.directory).arg(SENSOR).args(arguments);
+        command.arg(&self.directory).args(other).arg(SENSOR).args(arguments);
         command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC").env_remove("JOURNAL_STREAM");
         command.stdin(Stdio::null());
         command
@@ -160,8 +165,13 @@ impl World {
 
     /// `run` with the configuration as it stands.
     fn run(&self, arguments: &[&str]) -> Command {
+        self.run_by(&[], arguments)
+    }
+
+    /// The same, executed by another program.
+    fn run_by(&self, other: &[&str], arguments: &[&str]) -> Command {
         let config = self.path("config");
-        self.inside(&[&["run", "-c", config.to_str().unwrap()], arguments].concat())
+        self.inside_by(other, &[&["run", "-c", config.to_str().unwrap()], arguments].concat())
     }
 
     /// A sensor that is ready.

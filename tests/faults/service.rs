@@ -95,6 +95,39 @@ fn it_leaves_at_once_when_nothing_has_begun() {
     }
 }
 
+#[test]
+fn without_proc_nothing_is_tried_and_the_reason_is_said() {
+    let Some(world) = World::new() else { return };
+    let hidden = ["sh", "-c", "mount -t tmpfs sie-test /proc && exec \"$0\" \"$@\""];
+    for (arguments, said) in
+        [(&[][..], "cannot start processes: there is no /proc/self/exe; mount /proc"), (&["--daemon"], "/proc")]
+    {
+        let mut sensor = Sensor::start(world.run_by(&hidden, arguments));
+        let status = sensor.ends(SOON);
+        let lines = sensor.lines().join("\n");
+        assert_eq!(status.code(), Some(2), "{lines}");
+        assert!(lines.contains(said), "{lines}");
+    }
+}
+
+#[test]
+fn too_few_open_files_are_raised_or_named() {
+    let Some(world) = World::new() else { return };
+    for limit in ["16:16", "20:20", "129:129"] {
+        let mut sensor = Sensor::start(world.run_by(&["prlimit", &format!("--nofile={limit}")], &[]));
+        let status = sensor.ends(SOON);
+        let lines = sensor.lines().join("\n");
+        assert_eq!(status.code(), Some(78), "{lines}");
+        assert!(lines.contains("and 130 are needed; set LimitNOFILE=130 in the unit, or ulimit -n 130"), "{lines}");
+    }
+    let mut sensor = Sensor::start(world.run_by(&["prlimit", "--nofile=16:130"], &[]));
+    sensor.says("ready: ");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", sensor.child(Role::Capture))).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().nth(3), Some("130"), "{limits}");
+    sensor.leaves(Signal::SIGTERM);
+}
+
 fn stop(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
 }

@@ -1,12 +1,19 @@
 //! Settings that cannot be used, and interfaces that go.
 
-use super::{Role, SOON, Sensor, World, wait_for};
+use super::{CAPTURE_USER, Role, SOON, Sensor, World, wait_for};
 use crate::namespace::skipped;
 use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
+    sys::{
+        signal::{Signal, kill},
+        stat::Mode,
+    },
+    unistd::{Pid, mkfifo},
 };
-use std::{fs, process::Command};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt, chown},
+    process::Command,
+};
 
 /// Starts it, and it ends with exit code 78; what it said.
 #[track_caller]
@@ -74,6 +81,49 @@ fn garbage_and_hup_change_nothing_and_every_problem_is_logged() {
     assert_eq!(world.waiting(), account.count("written"), "{account:?}");
     assert_eq!(account.count("gaps.count") + account.count("kernel.dropped"), 0, "{account:?}");
     drop(load);
+}
+
+#[test]
+fn a_configuration_that_came_through_a_pipe_is_not_waited_for() {
+    let Some(world) = World::new() else { return };
+    let (config, text) = (world.path("config"), fs::read(world.path("config")).unwrap());
+    fs::remove_file(&config).unwrap();
+    mkfifo(&config, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let pipe = config.clone();
+    let writer = std::thread::spawn(move || fs::write(pipe, text));
+    let mut sensor = world.start();
+    writer.join().unwrap().unwrap();
+    let skip = sensor.lines().len();
+    sensor.signal(Signal::SIGHUP);
+    sensor.says_after(skip, "config: cannot be read: a pipe gives what it has once; use a file");
+    sensor.says_after(skip, "the settings are not used; the sensor goes on with those it has");
+    sensor.leaves(Signal::SIGTERM);
+}
+
+#[test]
+fn files_that_root_reads_as_another_users_at_the_start_alone_are_told_of() {
+    let Some(world) = World::new() else { return };
+    let (config, names) = (world.path("config"), world.path("names"));
+    fs::write(&names, "example.org\n").unwrap();
+    world.configure(&[("DNSQR_FILTER_QNAMES_EXCLUDE_FILE", names.to_str().unwrap())]);
+    for file in [&config, &names] {
+        fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+        chown(file, Some(CAPTURE_USER.1), None).unwrap();
+    }
+    let mut sensor = world.start();
+    for file in [&config, &names] {
+        let file = file.display();
+        sensor.says(&format!("{file} could be read, and cannot be again at HUP; let root in: chown root {file}"));
+    }
+    let hup = |expected: &str| {
+        let skip = sensor.lines().len();
+        sensor.signal(Signal::SIGHUP);
+        sensor.says_after(skip, expected);
+    };
+    hup("config: cannot be read: Permission denied");
+    [&config, &names].iter().for_each(|file| chown(file, Some(0), None).unwrap());
+    hup("settings read again: nothing has changed");
+    sensor.leaves(Signal::SIGTERM);
 }
 
 #[test]

@@ -57,3 +57,18 @@ fn a_database_that_does_not_answer_is_a_failure_that_another_start_may_not_have(
     assert_eq!(status.code(), Some(2), "{lines}");
     assert!(lines.contains("cannot look up user \"sie-test-capture\": "), "{lines}");
 }
+
+#[test]
+fn root_that_cannot_become_the_users_is_told_what_it_takes() {
+    let Some(world) = World::new() else { return };
+    for (kept, what) in [("+net_raw", "supplementary groups"), ("+net_raw,+setgid", "the user")] {
+        let kept = format!("--bounding-set=-all,{kept}");
+        let mut sensor = Sensor::start(world.run_by(&["setpriv", "--inh-caps=-all", &kept], &[]));
+        let status = sensor.ends(SOON);
+        let lines = sensor.lines().join("\n");
+        assert_eq!(status.code(), Some(78), "{lines}");
+        let said = format!("cannot make the spool: cannot set {what}: EPERM: Operation not permitted; ");
+        let cure = "give root CAP_SETUID and CAP_SETGID, or start it as sie-test-capture with an ambient CAP_NET_RAW";
+        assert!(lines.contains(&(said + cure)), "{lines}");
+    }
+}

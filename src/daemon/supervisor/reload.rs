@@ -37,7 +37,7 @@ impl Supervisor {
 
     /// Reads the settings again. Bad ones change nothing.
     fn reload(&mut self) {
-        let mut settings = match config::load_for_run(&self.source.file, &self.source.sets) {
+        let mut settings = match config::load_again(&self.source.file, &self.source.sets) {
             Ok((settings, notices)) => {
                 notices.iter().for_each(|notice| self.log.warning(&notice.to_string()));
                 settings
