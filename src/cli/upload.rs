@@ -20,7 +20,7 @@ use nix::{
 use std::{
     io::{self, Write},
     os::fd::AsFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -98,12 +98,22 @@ pub(super) fn become_uploader(settings: &Settings, is_test: bool) -> Result<Vec<
         privileges::drop_to(&user).map_err(|error| (FAILED, error.to_string()))?;
     }
     let stages = STAGES.map(|stage| spool.join(stage).join(channel)).to_vec();
-    match stages.iter().find(|stage| !is_test && !stage.is_dir()) {
-        None => Ok(stages),
-        Some(missing) => {
-            let missing = escaped(missing);
-            Err((SETTINGS, format!("{missing} is not there; make it: install -d -m 2770 {missing}")))
+    if !is_test {
+        stages.iter().try_for_each(|stage| enter(stage, &settings.upload_user))?;
+    }
+    Ok(stages)
+}
+
+/// Whether files can go through a directory. What this user may not look at may be there.
+fn enter(stage: &Path, user: &str) -> Result<(), Failed> {
+    let shown = escaped(stage);
+    match stage.metadata() {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err((SETTINGS, format!("{shown} is no directory"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err((SETTINGS, format!("{shown} is not there; make it: install -d -m 2770 {shown}")))
         }
+        Err(error) => Err((FAILED, format!("cannot use {shown}: {error}; run it as root or as {user}"))),
     }
 }
 

@@ -1,0 +1,22 @@
+//! `upload` by itself, without a sensor beside it.
+
+use super::World;
+use crate::program::{Ended, SENSOR};
+use std::process::{Command, Stdio};
+
+#[test]
+fn who_may_not_enter_the_spool_is_told_who_may_and_not_to_make_it() {
+    let Some(world) = World::new() else { return };
+    let words = world.wrapper();
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command.args([SENSOR, "upload", "--once", "-c"]).arg(world.path("config"));
+    let Ok(output) = command.stdin(Stdio::null()).output() else { return eprintln!("skipped: needs setpriv") };
+    if output.status.code().is_some_and(|code| code >= 126) {
+        return eprintln!("skipped: another user cannot reach the program");
+    }
+    let said = Ended::from(output).with_code(2).stderr;
+    let new = world.path("spool/new/ch202");
+    let why = format!("cannot use {}: Permission denied (os error 13); run it as root or as ", new.display());
+    assert!(said.contains(&why) && said.ends_with("sie-test-upload\n"), "{said}");
+}
