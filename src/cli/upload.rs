@@ -82,7 +82,8 @@ fn upload(args: &UploadArgs) -> Result<u8, Failed> {
     let published = stages.first().map(|new| Events::of(new));
     let entered = confine(&settings, &stages).map_err(|error| failed(&error))?;
     entered.missing.iter().for_each(|missing| log.warning(&format!("confined less: {missing}")));
-    attend(service, done, published, &signals, &mut log).map_err(|error| failed(&error))
+    let held = (!settings.upload).then_some("upload=\"no\"");
+    attend(service, done, held, published, &signals, &mut log).map_err(|error| failed(&error))
 }
 
 /// Drops root for the upload user; the directories that files go through.
@@ -117,10 +118,11 @@ fn enter(stage: &Path, user: &str) -> Result<(), Failed> {
     }
 }
 
-/// Until a signal says to leave, or the work is done.
+/// Until a signal says to leave, or the work is done. It is `held` where nothing is to be sent.
 fn attend(
     mut service: Service<SystemClock>,
     done: Done,
+    held: Option<&str>,
     published: Option<Events>,
     signals: &Signals,
     log: &mut Log,
@@ -139,6 +141,10 @@ fn attend(
         }
         if let Some(left) = service.ended() {
             say(service.leave(), log);
+            if let (Done::Once, Some(held), Some(left @ 1..)) = (done, held, left) {
+                let files = if left == 1 { "1 file waits".to_owned() } else { format!("{left} files wait") };
+                log.warning(&format!("{held}: nothing is sent; {files}"));
+            }
             return Ok(match (done, left) {
                 (Done::Once, Some(0)) => 0,
                 (Done::Once, Some(_)) => REMAIN,

@@ -1,8 +1,11 @@
 //! `upload` by itself, without a sensor beside it.
 
-use super::World;
+use super::{CAPTURE, World, give};
 use crate::program::{Ended, SENSOR};
-use std::process::{Command, Stdio};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 #[test]
 fn who_may_not_enter_the_spool_is_told_who_may_and_not_to_make_it() {
@@ -19,4 +22,19 @@ fn who_may_not_enter_the_spool_is_told_who_may_and_not_to_make_it() {
     let new = world.path("spool/new/ch202");
     let why = format!("cannot use {}: Permission denied (os error 13); run it as root or as ", new.display());
     assert!(said.contains(&why) && said.ends_with("sie-test-upload\n"), "{said}");
+}
+
+#[test]
+fn a_single_run_that_may_not_send_says_so_and_how_many_files_wait() {
+    let Some(world) = World::new() else { return };
+    world.configure(&[("upload", "no")]);
+    let run = world.upload(&["--once"]);
+    assert_eq!((run.code, run.log.contains("nothing is sent")), (0, false), "{}", run.log);
+    for (name, waits) in [("a.nmsg", "1 file waits"), ("b.nmsg", "2 files wait")] {
+        fs::write(world.waiting(name), "NMSG").unwrap();
+        give(&world.waiting(name), CAPTURE.1, 0o660);
+        let run = world.upload(&["--once"]);
+        assert_eq!(run.code, 1, "{}", run.log);
+        assert!(run.log.contains(&format!("upload=\"no\": nothing is sent; {waits}\n")), "{}", run.log);
+    }
 }
