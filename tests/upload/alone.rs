@@ -3,7 +3,7 @@
 use super::{CAPTURE, World, give};
 use crate::program::{Ended, SENSOR};
 use std::{
-    fs,
+    fs, io,
     process::{Command, Stdio},
 };
 
@@ -37,4 +37,16 @@ fn a_single_run_that_may_not_send_says_so_and_how_many_files_wait() {
         assert_eq!(run.code, 1, "{}", run.log);
         assert!(run.log.contains(&format!("upload=\"no\": nothing is sent; {waits}\n")), "{}", run.log);
     }
+}
+
+#[test]
+fn a_test_whose_reader_has_seen_enough_ends_quietly() {
+    let Some(world) = World::new() else { return };
+    world.send_to(world.free_port(), &[]);
+    let config = world.path("config");
+    let mut command = world.inside(&["upload", "--test", "-c", config.to_str().unwrap()]);
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let ended = Ended::from(command.stdout(writer).stderr(Stdio::piped()).output().unwrap());
+    assert_eq!(ended.with_code(0).stderr, "");
 }
