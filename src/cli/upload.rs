@@ -7,9 +7,12 @@ use crate::{
     daemon::{
         self, Log, Signals, SystemClock, confine,
         directories::{self, STAGES},
-        log, privileges,
+        log,
+        paused::Paused,
+        privileges,
         users::Users,
     },
+    time::Clock,
     upload::{Done, Events, Plan, Said, Service, Way, probe},
 };
 use clap::Args;
@@ -78,12 +81,29 @@ fn upload(args: &UploadArgs) -> Result<u8, Failed> {
     log.prepare();
     notices.iter().for_each(|notice| log.warning(&notice.to_string()));
     let done = if args.once { Done::Once } else { Done::Never };
-    let service = Service::new(&settings, done, SystemClock::new()).map_err(|error| failed(&error))?;
+    let mut service = Service::new(&settings, done, SystemClock::new()).map_err(|error| failed(&error))?;
     let published = stages.first().map(|new| Events::of(new));
     let entered = confine(&settings, &stages).map_err(|error| failed(&error))?;
     entered.missing.iter().for_each(|missing| log.warning(&format!("confined less: {missing}")));
-    let held = (!settings.upload).then_some("upload=\"no\"");
-    attend(service, done, held, published, &signals, &mut log).map_err(|error| failed(&error))
+    let held = held(&settings);
+    service.pause(held.is_some());
+    attend(service, done, held.as_deref(), published, &signals, &mut log).map_err(|error| failed(&error))
+}
+
+/// Why nothing is to be sent, if so.
+fn held(settings: &Settings) -> Option<String> {
+    if !settings.upload {
+        return Some("upload=\"no\"".to_owned());
+    }
+    match Paused::read(&settings.spool_dir) {
+        Ok(paused) => {
+            let is_paused = paused.at(SystemClock::new().wall()).upload.is_some();
+            is_paused.then(|| "upload is paused (to go on: sie-dns-sensor resume upload)".to_owned())
+        }
+        Err(error) => {
+            Some(format!("cannot tell whether upload is paused: .paused in {}: {error}", escaped(&settings.spool_dir)))
+        }
+    }
 }
 
 /// Drops root for the upload user; the directories that files go through.

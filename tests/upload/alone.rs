@@ -1,6 +1,6 @@
 //! `upload` by itself, without a sensor beside it.
 
-use super::{CAPTURE, World, give};
+use super::{CAPTURE, RSYNC_ONLY, World, give};
 use crate::program::{Ended, SENSOR};
 use std::{
     fs, io,
@@ -49,4 +49,24 @@ fn a_test_whose_reader_has_seen_enough_ends_quietly() {
     drop(reader);
     let ended = Ended::from(command.stdout(writer).stderr(Stdio::piped()).output().unwrap());
     assert_eq!(ended.with_code(0).stderr, "");
+}
+
+#[test]
+fn a_pause_holds_a_single_run_until_it_is_resumed() {
+    let Some((world, _server)) = World::with_server(RSYNC_ONLY) else { return };
+    let config = world.path("config");
+    let tell = |words: &[&str]| {
+        let output = world.inside(&[words, &["-c", config.to_str().unwrap()]].concat()).output().unwrap();
+        Ended::from(output).with_code(0);
+    };
+    tell(&["pause", "upload"]);
+    let sample = world.publish("a.nmsg", 1000);
+    let run = world.upload(&["--once"]);
+    assert_eq!(run.code, 1, "{}", run.log);
+    assert!(
+        run.log.contains("upload is paused (to go on: sie-dns-sensor resume upload): nothing is sent; 1 file waits")
+    );
+    assert!(world.here("a.nmsg").is_some() && world.names_there().is_empty());
+    tell(&["resume"]);
+    world.all_arrive(&[sample]);
 }
