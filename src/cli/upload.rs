@@ -5,7 +5,7 @@ use crate::escape::escaped;
 use crate::{
     config::{self, Settings},
     daemon::{
-        self, Log, Signals, SystemClock, confine,
+        self, Alone, Log, Signals, SystemClock, confine,
         directories::{self, STAGES},
         log,
         paused::Paused,
@@ -13,7 +13,7 @@ use crate::{
         users::Users,
     },
     time::Clock,
-    upload::{Done, Events, Plan, Said, Service, Way, probe},
+    upload::{Done, Plan, Said, Service, Way, probe},
 };
 use clap::Args;
 use nix::{
@@ -80,14 +80,16 @@ fn upload(args: &UploadArgs) -> Result<u8, Failed> {
     });
     log.prepare();
     notices.iter().for_each(|notice| log.warning(&notice.to_string()));
-    let done = if args.once { Done::Once } else { Done::Never };
-    let mut service = Service::new(&settings, done, SystemClock::new()).map_err(|error| failed(&error))?;
-    let published = stages.first().map(|new| Events::of(new));
+    if !args.once {
+        let is_told = Alone::new(&settings, &stages, &signals, &mut log).and_then(Alone::run);
+        return is_told.map(|is_told| if is_told { 0 } else { FAILED }).map_err(|error| failed(&error));
+    }
+    let mut service = Service::new(&settings, Done::Once, SystemClock::new()).map_err(|error| failed(&error))?;
     let entered = confine(&settings, &stages).map_err(|error| failed(&error))?;
     entered.missing.iter().for_each(|missing| log.warning(&format!("confined less: {missing}")));
     let held = held(&settings);
     service.pause(held.is_some());
-    attend(service, done, held.as_deref(), published, &signals, &mut log).map_err(|error| failed(&error))
+    Ok(attend(service, held.as_deref(), &signals, &mut log))
 }
 
 /// Why nothing is to be sent, if so.
@@ -138,52 +140,38 @@ fn enter(stage: &Path, user: &str) -> Result<(), Failed> {
     }
 }
 
-/// Until a signal says to leave, or the work is done. It is `held` where nothing is to be sent.
-fn attend(
-    mut service: Service<SystemClock>,
-    done: Done,
-    held: Option<&str>,
-    published: Option<Events>,
-    signals: &Signals,
-    log: &mut Log,
-) -> io::Result<u8> {
+/// One round, until it is done or a signal says to leave. It is `held` where nothing is to be sent.
+fn attend(mut service: Service<SystemClock>, held: Option<&str>, signals: &Signals, log: &mut Log) -> u8 {
     let say = |lines: Vec<(config::LogLevel, String)>, log: &mut Log| {
         lines.into_iter().for_each(|(level, line)| log.line(level, &line));
     };
     while !signals.leave() {
-        let has_news = published.as_ref().is_some_and(Events::take);
-        if has_news || service.is_due() {
+        if service.is_due() {
             service.look(|| {}, || {});
         }
         say(service.lines(), log);
-        if done == Done::Once && service.is_refused() {
-            return Ok(FAILED);
+        if service.is_refused() {
+            return FAILED;
         }
         if let Some(left) = service.ended() {
             say(service.leave(), log);
-            if let (Done::Once, Some(held), Some(left @ 1..)) = (done, held, left) {
+            if let (Some(held), Some(left @ 1..)) = (held, left) {
                 let files = if left == 1 { "1 file waits".to_owned() } else { format!("{left} files wait") };
                 log.warning(&format!("{held}: nothing is sent; {files}"));
             }
-            return Ok(match (done, left) {
-                (Done::Once, Some(0)) => 0,
-                (Done::Once, Some(_)) => REMAIN,
-                _ => FAILED,
-            });
+            return match left {
+                Some(0) => 0,
+                Some(_) => REMAIN,
+                None => FAILED,
+            };
         }
-        if signals.take_reload() {
-            log.warning("the settings are read at the start only; start it again for others");
-        }
-        let bell = service.bell();
-        let all = [signals.as_fd(), bell].into_iter().chain(published.as_ref().and_then(Events::as_fd));
-        let mut descriptors: Vec<PollFd> = all.map(|one| PollFd::new(one, PollFlags::POLLIN)).collect();
+        let mut descriptors = [signals.as_fd(), service.bell()].map(|one| PollFd::new(one, PollFlags::POLLIN));
         // An interruption is a signal, which is looked for next.
         let _ = poll(&mut descriptors, PollTimeout::try_from(service.wait()).unwrap_or(PollTimeout::MAX));
-        drop(descriptors);
         signals.clear();
     }
     say(service.leave(), log);
-    Ok(if done == Done::Once { REMAIN } else { 0 })
+    REMAIN
 }
 
 fn test(settings: &Settings, stages: &[PathBuf]) -> io::Result<u8> {
