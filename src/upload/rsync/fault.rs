@@ -28,6 +28,8 @@ pub enum Fault {
     AskedTooOften(usize),
     /// A file was confirmed that it does not have.
     Confirmed(usize),
+    /// What was confirmed is not in the list, or not yet.
+    ConfirmedUnlisted(i32),
     /// Block sums beyond reason.
     Sums([i32; 4]),
     /// Something behind the goodbye.
@@ -60,6 +62,9 @@ impl Display for Fault {
             Fault::OutOfTurn => f.write_str("the server asked out of turn"),
             Fault::AskedTooOften(index) => write!(f, "the server asked for file {index} over and over"),
             Fault::Confirmed(index) => write!(f, "the server confirmed file {index}, which it was not sent"),
+            Fault::ConfirmedUnlisted(index) => {
+                write!(f, "the server confirmed file {index}, which is not in the list")
+            }
             Fault::Sums(head) => write!(f, "the server announced impossible block sums: {head:?}"),
             Fault::AfterGoodbye => f.write_str("the server went on after its goodbye"),
             Fault::List(what) => f.write_str(what),

@@ -310,7 +310,7 @@ impl Sender {
             // The first round is for files, the second for those whose sum was wrong.
             Item::Transfer(..) | Item::Echo(..) if self.rounds >= 2 => return Err(Fault::OutOfTurn),
             Item::Transfer(index, _) | Item::Echo(index, _) => {
-                let at = self.file(index)?;
+                let at = self.file(index).ok_or(Fault::Index(Some(index)))?;
                 let file = &mut self.files[at];
                 if file.asked >= ASKED_MAX || matches!(file.fate, Fate::Asked | Fate::Confirmed) {
                     return Err(Fault::AskedTooOften(at));
@@ -346,7 +346,7 @@ impl Sender {
 
     /// A file is in place, unless it cannot be: what was asked for and not sent is not.
     fn confirm(&mut self, index: i32) -> Result<Option<usize>, Fault> {
-        let at = self.file(index)?;
+        let at = self.file(index).ok_or(Fault::ConfirmedUnlisted(index))?;
         let is_listed = self.files.len() == self.count;
         let file = &mut self.files[at];
         match file.fate {
@@ -359,8 +359,8 @@ impl Sender {
         }
     }
 
-    fn file(&self, index: i32) -> Result<usize, Fault> {
-        usize::try_from(index).ok().filter(|at| *at < self.files.len()).ok_or(Fault::Index(Some(index)))
+    fn file(&self, index: i32) -> Option<usize> {
+        usize::try_from(index).ok().filter(|at| *at < self.files.len())
     }
 
     fn give_up(&mut self, code: Option<i32>) {

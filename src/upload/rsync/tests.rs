@@ -497,6 +497,17 @@ fn a_server_that_gives_up_is_acknowledged_and_its_words_are_the_reason() {
 }
 
 #[test]
+fn what_a_server_confirms_or_wants_of_no_file_is_said_as_it_was() {
+    for index in [7, -1_i32] {
+        let (done, witness, _) = outcome(after_the_list(vec![success(index.cast_unsigned())]), Ending::Code(0));
+        let reason = format!("the server confirmed file {index}, which is not in the list");
+        assert_eq!((done.unwrap_err().reason, witness.confirmed.len()), (reason, 0));
+    }
+    let (done, ..) = outcome(after_the_list(vec![Says(frame(0, &request(&[7])))]), Ending::Code(0));
+    assert_eq!(done.unwrap_err().reason, "the server asked for file 6, which is not in the list");
+}
+
+#[test]
 fn exit_code_0_is_no_success() {
     let len = answer(&[1], &data()).len();
     let refused = "rsync: mkstemp \"/x/up/.host.nmsg.AbCdEf\" failed: Permission denied (13)\n";
