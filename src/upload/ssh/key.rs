@@ -1,7 +1,7 @@
 //! Our private key, judged before it is used.
 
 use super::fingerprint;
-use crate::escape::escaped;
+use crate::{escape::escaped, upload::reach};
 use nix::{fcntl::OFlag, unistd::geteuid};
 use openssl::{bn::BigNumRef, rsa::Rsa};
 use ssh_key::{private::PrivateKey as OpenSsh, public::KeyData};
@@ -40,7 +40,7 @@ impl PrivateKey {
             let cure = match error.kind() {
                 io::ErrorKind::NotFound => "; sie-gen-key makes one".to_owned(),
                 io::ErrorKind::PermissionDenied => {
-                    format!("; give it to the user that uploads: chown {} {shown}", geteuid())
+                    reach::cure(path).map(|cure| format!("; {cure}")).unwrap_or_default()
                 }
                 _ => String::new(),
             };
