@@ -35,6 +35,12 @@ fn a_link_named_as_the_old_program_does_the_same() {
     symlink(SENSOR, &link).unwrap();
     let ended = gen_key(link.to_str().unwrap(), &[], &scratch, &["-t", "rsa"]).with_code(0);
     assert!(ended.text().starts_with("ssh-rsa "), "{}", ended.text());
+    let help = gen_key(link.to_str().unwrap(), &["--help"], &scratch, &[]).with_code(0);
+    assert!(help.text().contains("\nUsage: sie-gen-key [OPTIONS]\n"), "{}", help.text());
+    let wrong = gen_key(link.to_str().unwrap(), &["--wrong"], &scratch, &[]).with_code(2);
+    assert!(wrong.stderr.contains("\nUsage: sie-gen-key [OPTIONS]\n"), "{}", wrong.stderr);
+    let ours = gen_key(SENSOR, &["gen-key", "--help"], &scratch, &[]).with_code(0);
+    assert!(ours.text().contains("\nUsage: sie-dns-sensor gen-key [OPTIONS]\n"), "{}", ours.text());
 }
 
 #[cfg(target_os = "linux")]

@@ -21,7 +21,7 @@ mod upload;
 
 use std::{env, ffi::OsString, path::Path, process::ExitCode};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// A passive DNS sensor: pairs the queries and responses between resolvers and authoritative servers.
 #[derive(Parser)]
@@ -73,7 +73,7 @@ enum Command {
 
 /// The program: parses the command line, runs the subcommand.
 pub fn main() -> ExitCode {
-    match CommandLine::parse_from(arguments()).command {
+    match typed().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => doctor::run(&args),
@@ -103,12 +103,16 @@ pub fn grammar() -> clap::Command {
     CommandLine::command()
 }
 
-/// What was typed, with the subcommand that a link's name stands for.
-fn arguments() -> Vec<OsString> {
+/// What was typed. A link's name stands for a subcommand, and is what help and errors then name.
+fn typed() -> CommandLine {
     let mut arguments: Vec<OsString> = env::args_os().collect();
+    let mut grammar = grammar();
     let name = arguments.first().and_then(|name| Path::new(name).file_name());
     if name.is_some_and(|name| name == gen_key::PROGRAM) {
         arguments.insert(1, "gen-key".into());
+        grammar = grammar
+            .mut_subcommand("gen-key", |command| command.override_usage(format!("{} [OPTIONS]", gen_key::PROGRAM)));
     }
-    arguments
+    // As CommandLine::parse_from does, which knows one grammar only.
+    CommandLine::from_arg_matches(&grammar.get_matches_from(arguments)).unwrap_or_else(|error| error.exit())
 }

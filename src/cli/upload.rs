@@ -5,12 +5,15 @@ use crate::escape::escaped;
 use crate::{
     config::{self, Settings},
     daemon::{
-        self, Log, Signals, SystemClock, confine,
+        self, Alone, Log, Signals, SystemClock, confine,
         directories::{self, STAGES},
-        log, privileges,
+        log,
+        paused::Paused,
+        privileges,
         users::Users,
     },
-    upload::{Done, Events, Plan, Said, Service, Way, probe},
+    time::Clock,
+    upload::{Done, Plan, Said, Service, Way, probe},
 };
 use clap::Args;
 use nix::{
@@ -20,7 +23,7 @@ use nix::{
 use std::{
     io::{self, Write},
     os::fd::AsFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -77,12 +80,32 @@ fn upload(args: &UploadArgs) -> Result<u8, Failed> {
     });
     log.prepare();
     notices.iter().for_each(|notice| log.warning(&notice.to_string()));
-    let done = if args.once { Done::Once } else { Done::Never };
-    let service = Service::new(&settings, done, SystemClock::new()).map_err(|error| failed(&error))?;
-    let published = stages.first().map(|new| Events::of(new));
+    if !args.once {
+        let is_told = Alone::new(&settings, &stages, &signals, &mut log).and_then(Alone::run);
+        return is_told.map(|is_told| if is_told { 0 } else { FAILED }).map_err(|error| failed(&error));
+    }
+    let mut service = Service::new(&settings, Done::Once, SystemClock::new()).map_err(|error| failed(&error))?;
     let entered = confine(&settings, &stages).map_err(|error| failed(&error))?;
     entered.missing.iter().for_each(|missing| log.warning(&format!("confined less: {missing}")));
-    attend(service, done, published, &signals, &mut log).map_err(|error| failed(&error))
+    let held = held(&settings);
+    service.pause(held.is_some());
+    Ok(attend(service, held.as_deref(), &signals, &mut log))
+}
+
+/// Why nothing is to be sent, if so.
+fn held(settings: &Settings) -> Option<String> {
+    if !settings.upload {
+        return Some("upload=\"no\"".to_owned());
+    }
+    match Paused::read(&settings.spool_dir) {
+        Ok(paused) => {
+            let is_paused = paused.at(SystemClock::new().wall()).upload.is_some();
+            is_paused.then(|| "upload is paused (to go on: sie-dns-sensor resume upload)".to_owned())
+        }
+        Err(error) => {
+            Some(format!("cannot tell whether upload is paused: .paused in {}: {error}", escaped(&settings.spool_dir)))
+        }
+    }
 }
 
 /// Drops root for the upload user; the directories that files go through.
@@ -98,62 +121,66 @@ pub(super) fn become_uploader(settings: &Settings, is_test: bool) -> Result<Vec<
         privileges::drop_to(&user).map_err(|error| (FAILED, error.to_string()))?;
     }
     let stages = STAGES.map(|stage| spool.join(stage).join(channel)).to_vec();
-    match stages.iter().find(|stage| !is_test && !stage.is_dir()) {
-        None => Ok(stages),
-        Some(missing) => {
-            let missing = escaped(missing);
-            Err((SETTINGS, format!("{missing} is not there; make it: install -d -m 2770 {missing}")))
+    if !is_test {
+        stages.iter().try_for_each(|stage| enter(stage, &settings.upload_user))?;
+    }
+    Ok(stages)
+}
+
+/// Whether files can go through a directory. What this user may not look at may be there.
+fn enter(stage: &Path, user: &str) -> Result<(), Failed> {
+    let shown = escaped(stage);
+    match stage.metadata() {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err((SETTINGS, format!("{shown} is no directory"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err((SETTINGS, format!("{shown} is not there; make it: install -d -m 2770 {shown}")))
         }
+        Err(error) => Err((FAILED, format!("cannot use {shown}: {error}; run it as root or as {user}"))),
     }
 }
 
-/// Until a signal says to leave, or the work is done.
-fn attend(
-    mut service: Service<SystemClock>,
-    done: Done,
-    published: Option<Events>,
-    signals: &Signals,
-    log: &mut Log,
-) -> io::Result<u8> {
+/// One round, until it is done or a signal says to leave. It is `held` where nothing is to be sent.
+fn attend(mut service: Service<SystemClock>, held: Option<&str>, signals: &Signals, log: &mut Log) -> u8 {
     let say = |lines: Vec<(config::LogLevel, String)>, log: &mut Log| {
         lines.into_iter().for_each(|(level, line)| log.line(level, &line));
     };
     while !signals.leave() {
-        let has_news = published.as_ref().is_some_and(Events::take);
-        if has_news || service.is_due() {
+        if service.is_due() {
             service.look(|| {}, || {});
         }
         say(service.lines(), log);
-        if done == Done::Once && service.is_refused() {
-            return Ok(FAILED);
+        if service.is_refused() {
+            return FAILED;
         }
         if let Some(left) = service.ended() {
             say(service.leave(), log);
-            return Ok(match (done, left) {
-                (Done::Once, Some(0)) => 0,
-                (Done::Once, Some(_)) => REMAIN,
-                _ => FAILED,
-            });
+            if let (Some(held), Some(left @ 1..)) = (held, left) {
+                let files = if left == 1 { "1 file waits".to_owned() } else { format!("{left} files wait") };
+                log.warning(&format!("{held}: nothing is sent; {files}"));
+            }
+            return match left {
+                Some(0) => 0,
+                Some(_) => REMAIN,
+                None => FAILED,
+            };
         }
-        if signals.take_reload() {
-            log.warning("the settings are read at the start only; start it again for others");
-        }
-        let bell = service.bell();
-        let all = [signals.as_fd(), bell].into_iter().chain(published.as_ref().and_then(Events::as_fd));
-        let mut descriptors: Vec<PollFd> = all.map(|one| PollFd::new(one, PollFlags::POLLIN)).collect();
+        let mut descriptors = [signals.as_fd(), service.bell()].map(|one| PollFd::new(one, PollFlags::POLLIN));
         // An interruption is a signal, which is looked for next.
         let _ = poll(&mut descriptors, PollTimeout::try_from(service.wait()).unwrap_or(PollTimeout::MAX));
-        drop(descriptors);
         signals.clear();
     }
     say(service.leave(), log);
-    Ok(if done == Done::Once { REMAIN } else { 0 })
+    REMAIN
 }
 
 fn test(settings: &Settings, stages: &[PathBuf]) -> io::Result<u8> {
     let mut out = io::stdout().lock();
-    let is_well = walk(settings, stages, &mut |said| show(&said, &mut out))?;
-    Ok(if is_well { 0 } else { REMAIN })
+    match walk(settings, stages, &mut |said| show(&said, &mut out)) {
+        // Whoever reads it has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        walked => Ok(if walked? { 0 } else { REMAIN }),
+    }
 }
 
 /// Walks the way to the server, confined as the sensor's own uploader is.

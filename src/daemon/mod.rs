@@ -4,6 +4,7 @@
 //! interfaces and then can do nothing but read packets and write files, an upload child that takes the files on, and a views
 //! child that says how things stand. They share the spool's directories, a channel each and a page of counters.
 
+mod alone;
 mod backoff;
 mod board;
 mod capture;
@@ -38,6 +39,7 @@ mod upload;
 pub mod users;
 pub mod views;
 
+pub use alone::Alone;
 pub use child::Role;
 pub use clock::SystemClock;
 pub use log::Log;

@@ -29,6 +29,7 @@ mod probe;
 mod process;
 pub mod program;
 mod rate;
+mod reach;
 mod resolve;
 mod retry;
 pub mod rsync;

@@ -1,7 +1,7 @@
 //! The way to the far end, step by step, for `upload --test` and `doctor`. Nothing is sent.
 
 use super::{
-    Attendant, Failure, Pipe, Plan, Step, TURN, Target, Turn, directory, one_line, rsync, sftp, ssh::Connection,
+    Attendant, Failure, Pipe, Plan, Step, TURN, Target, Turn, directory, one_line, reach, rsync, sftp, ssh::Connection,
     way::Way,
 };
 use crate::{
@@ -251,6 +251,14 @@ const fn name(step: Step) -> &'static str {
 
 /// What to do about a step that fails.
 fn cure(step: Step, plan: &Plan) -> String {
+    let unread = match step {
+        Step::HostKey => reach::cure(&plan.known_hosts),
+        Step::Key => reach::cure(&plan.key),
+        _ => None,
+    };
+    if let Some(cure) = unread {
+        return cure;
+    }
     match step {
         Step::Locate => "see whether this host's resolver works, and submitserver in the configuration".to_owned(),
         Step::Connect => {

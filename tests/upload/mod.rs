@@ -4,6 +4,7 @@
 //! Each has a network namespace of its own, with users that exist nowhere else. Whatever happens: each file is at the
 //! server, whole and under its name, or still here.
 
+mod alone;
 mod changes;
 mod cuts;
 mod doctor;

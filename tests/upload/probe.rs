@@ -1,11 +1,12 @@
 //! `upload --test`: each step on the way, what is wrong with it and what helps.
 
-use super::{ANYTHING, RSYNC_ONLY, Run, SFTP_ONLY, World, refusals::forced};
+use super::{ANYTHING, CAPTURE, RSYNC_ONLY, Run, SFTP_ONLY, UPLOADER, World, give, refusals::forced};
 use crate::{name_server::NameServer, sshd::make_key};
 use std::{
     fs::{self, Permissions},
     net::Ipv4Addr,
     os::unix::fs::PermissionsExt,
+    path::Path,
 };
 
 /// Tries; nothing is sent and nothing changed.
@@ -89,6 +90,24 @@ fn each_step_that_fails_is_named_with_what_helps() {
     right(&[("transport", "sftp")]);
     fails(&world, "command", "", "show the service this line");
     right(&[]);
+    passes(&world, "ok      command    rsync");
+}
+
+#[test]
+fn what_may_not_be_read_or_reached_comes_with_the_command_that_changes_it() {
+    let Some((world, _server)) = World::with_server(RSYNC_ONLY) else { return };
+    let (known, key, keys) = (world.path("known_hosts"), world.path("keys/upload"), world.path("keys"));
+    fs::set_permissions(&known, Permissions::from_mode(0o600)).unwrap();
+    let chown = |path: &Path| format!("chown {} {}", UPLOADER.1, path.display());
+    fails(&world, "host key", "Permission denied", &chown(&known));
+    fs::set_permissions(&known, Permissions::from_mode(0o644)).unwrap();
+    give(&key, CAPTURE.1, 0o600);
+    fails(&world, "key", &chown(&key), &chown(&key));
+    give(&key, UPLOADER.1, 0o600);
+    give(&keys, CAPTURE.1, 0o700);
+    let enter = format!("let the user that uploads enter {0}: chmod a+x {0}", keys.display());
+    fails(&world, "key", &enter, &enter);
+    fs::set_permissions(&keys, Permissions::from_mode(0o711)).unwrap();
     passes(&world, "ok      command    rsync");
 }
 

@@ -1,10 +1,10 @@
 //! Our private key, judged before it is used.
 
 use super::fingerprint;
-use crate::escape::escaped;
+use crate::{escape::escaped, upload::reach};
 use nix::{fcntl::OFlag, unistd::geteuid};
 use openssl::{bn::BigNumRef, rsa::Rsa};
-use ssh_key::{private::PrivateKey as OpenSsh, public::KeyData};
+use ssh_key::{Algorithm, private::PrivateKey as OpenSsh, public::KeyData};
 use std::{
     fmt::{self, Debug, Formatter},
     fs::{File, Metadata},
@@ -40,7 +40,7 @@ impl PrivateKey {
             let cure = match error.kind() {
                 io::ErrorKind::NotFound => "; sie-gen-key makes one".to_owned(),
                 io::ErrorKind::PermissionDenied => {
-                    format!("; give it to the user that uploads: chown {} {shown}", geteuid())
+                    reach::cure(path).map(|cure| format!("; {cure}")).unwrap_or_default()
                 }
                 _ => String::new(),
             };
@@ -137,6 +137,13 @@ fn parse_openssh(text: &str) -> Result<PrivateKey, String> {
     }
     let public =
         key.public_key().to_bytes().map_err(|error| format!("is a private key without a public half: {error}"))?;
+    if !matches!(key.algorithm(), Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. }) {
+        let algorithm = key.algorithm();
+        return Err(format!(
+            "is a key of the type {}, which cannot be used here; sie-gen-key makes one",
+            algorithm.as_str()
+        ));
+    }
     let rsa_bits = match key.public_key().key_data() {
         KeyData::Rsa(rsa) => rsa.n.as_positive_bytes().map(bits),
         _ => None,
@@ -224,6 +231,37 @@ mod tests {
             assert_eq!(format!("{key:?}"), format!("PrivateKey(ssh-ed25519 {fingerprint})"));
             assert_eq!(key.text(), openssh(), "libssh2 gets it as ssh-keygen writes it");
         }
+    }
+
+    /// Of ssh-keygen -t dsa.
+    const DSA: &str = "\
+-----BEGIN OPENSSH PRIVATE KEY-----\n\
+b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAABsgAAAAdzc2gtZH\n\
+NzAAAAgQDkz4eDNjVYGogjcNT5rTbWlIeK3nHTKmF6lNlcaLiuUmzZCf2o9TjuCT13AU5i\n\
+IyA3PozpL9nL73OO4xaaIddDYf93MKxVtrtyKNwm7qnnvt08174A9P/4ObwKkNTSMZRRir\n\
+9bxYHQLoQS4inUyEN4d57tSbbVTRaovGKUQz2YvwAAABUAqA0wJnKSBxD76KN/+9EgnEV9\n\
+7Z8AAACAGK/hbtMa6ScQr3X+O0/mAZWYpUe48SSSwuKwBnycnZfrtIN+30GFQXYbdJK5g5\n\
+LiYJrLLydhv8LVh73IoooSSPMzyUDt0kXa33ai22PIx2pjFLawbHeYu8VVb9KHGzI6PvBk\n\
+5N1jBmAdn7jGV16e/TRjtXzJnOTfoNP+1/+wi+UAAACBAIBOw5eCIZRnKH6brL2y2xTf98\n\
+D7MkFX3T/+jSEV/xhs/qVjdzCcPwPM0EYsf2OXopp7vys8LttlX/7ndHBwSAzidazsUnVy\n\
+IWFr71fMCOYW3Yvo4Y8/Wm0TQmqespmICtaV+RGHGgbF05jA41RSNJIMqr1PNaTnXVZn3T\n\
+84CgdQAAAB2C90OXQvdDl0AAAAB3NzaC1kc3MAAACBAOTPh4M2NVgaiCNw1PmtNtaUh4re\n\
+cdMqYXqU2VxouK5SbNkJ/aj1OO4JPXcBTmIjIDc+jOkv2cvvc47jFpoh10Nh/3cwrFW2u3\n\
+Io3Cbuqee+3TzXvgD0//g5vAqQ1NIxlFGKv1vFgdAuhBLiKdTIQ3h3nu1JttVNFqi8YpRD\n\
+PZi/AAAAFQCoDTAmcpIHEPvoo3/70SCcRX3tnwAAAIAYr+Fu0xrpJxCvdf47T+YBlZilR7\n\
+jxJJLC4rAGfJydl+u0g37fQYVBdht0krmDkuJgmssvJ2G/wtWHvciiihJI8zPJQO3SRdrf\n\
+dqLbY8jHamMUtrBsd5i7xVVv0ocbMjo+8GTk3WMGYB2fuMZXXp79NGO1fMmc5N+g0/7X/7\n\
+CL5QAAAIEAgE7Dl4IhlGcofpusvbLbFN/3wPsyQVfdP/6NIRX/GGz+pWN3MJw/A8zQRix/\n\
+Y5eimnu/Kzwu22Vf/ud0cHBIDOJ1rOxSdXIhYWvvV8wI5hbdi+jhjz9abRNCap6ymYgK1p\n\
+X5EYcaBsXTmMDjVFI0kgyqvU81pOddVmfdPzgKB1AAAAAUHxOKhR+oyJot23XrF+5ftqzO\n\
+muwAAAABeAE=\n\
+-----END OPENSSH PRIVATE KEY-----\n\
+";
+
+    #[test]
+    fn a_key_of_a_type_that_libssh2_lacks_is_refused_and_named() {
+        let refused = PrivateKey::parse(DSA.to_owned()).unwrap_err();
+        assert_eq!(refused, "is a key of the type ssh-dss, which cannot be used here; sie-gen-key makes one");
     }
 
     proptest! {

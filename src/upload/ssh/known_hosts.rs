@@ -165,7 +165,8 @@ pub(super) fn describe(key: &[u8]) -> String {
 
 impl Entry {
     fn parse(line: &[u8]) -> Result<Option<Entry>, &'static str> {
-        let line = str::from_utf8(line).map_err(|_| "not text")?;
+        // Behind the key is a comment, in whatever encoding. A character that cannot be read is in no name and in no key.
+        let line = String::from_utf8_lossy(line);
         let mut fields = line.split_ascii_whitespace().peekable();
         let marker = fields.next_if(|field| field.starts_with('@'));
         let revoked = match marker {
@@ -364,6 +365,17 @@ mod tests {
         let lines: Vec<_> = hosts.problems().iter().map(|problem| problem.line).collect();
         assert_eq!(lines, [4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);
         assert_eq!(hosts.judge("host", 22, &ours), Verdict::Known);
+    }
+
+    #[test]
+    fn a_comment_in_another_encoding_hides_no_key() {
+        let ours = key("ssh-ed25519", 1);
+        let mut text = line("host", &ours).trim_end().as_bytes().to_vec();
+        text.extend(b" B\xfcro\n# B\xfcro\n");
+        let hosts = KnownHosts::parse(&text);
+        assert_eq!((hosts.judge("host", 22, &ours), hosts.problems()), (Verdict::Known, &[][..]));
+        let spoilt = KnownHosts::parse(&[b"h\xfcst", text.as_slice()].concat());
+        assert!(matches!(spoilt.judge("host", 22, &ours), Verdict::Unknown { .. }));
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! What has become of files that nobody took for a day, and of many.
 
-use super::{SOON, Site, content, name, now, wait_for};
+use super::{super::Role, SOON, Site, content, name, now, wait_for};
 use std::{
     collections::BTreeSet,
     fs,
@@ -158,18 +158,18 @@ fn a_hundred_thousand_files_begin_at_once_and_go_as_fast_as_two_thousand() {
     let began = Instant::now();
     let uploader = site.upload(&[]);
     let (first, all) = (until(&uploader, 1, began), until(&uploader, 2000, began));
-    println!("2 000 files: the first after {first:?}, all after {all:?}; {}", memory(uploader.pid()));
+    println!("2 000 files: the first after {first:?}, all after {all:?}; {}", memory(uploader.child(Role::Upload)));
     drop(uploader);
     site.server = None;
     fill(&site, 100_000);
     let uploader = site.upload(&[]);
     uploader.says("Connection refused");
     std::thread::sleep(Duration::from_secs(3));
-    let (before, began) = (processor(uploader.pid()), Instant::now());
+    let (before, began) = (processor(uploader.child(Role::Upload)), Instant::now());
     std::thread::sleep(Duration::from_secs(30));
-    let used = processor(uploader.pid()) - before;
+    let used = processor(uploader.child(Role::Upload)) - before;
     println!("100 000 files without a server: {used:.2} s of a processor in {:?}", began.elapsed());
-    println!("memory {}", memory(uploader.pid()));
+    println!("memory {}", memory(uploader.child(Role::Upload)));
     drop(uploader);
     site.serve();
     let began = Instant::now();
@@ -179,7 +179,11 @@ fn a_hundred_thousand_files_begin_at_once_and_go_as_fast_as_two_thousand() {
     let mut before = began.elapsed();
     for thousands in (2..=20).step_by(2) {
         let at = until(&uploader, thousands * 1000, began);
-        println!("{thousands} 000 after {at:?}: {:?} for the last 2 000; {}", at - before, memory(uploader.pid()));
+        println!(
+            "{thousands} 000 after {at:?}: {:?} for the last 2 000; {}",
+            at - before,
+            memory(uploader.child(Role::Upload))
+        );
         before = at;
     }
 }

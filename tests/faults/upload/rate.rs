@@ -1,6 +1,6 @@
 //! The rate limit, the alarm, and what the uploader says of itself.
 
-use super::{SOON, Site, name, now, visible, wait_for};
+use super::{super::Role, SOON, Site, name, now, visible, wait_for};
 use nix::sys::signal::Signal;
 use std::{
     fs, thread,
@@ -76,14 +76,14 @@ fn what_fails_is_listed_with_its_tries_and_its_last_error() {
         line.contains(" 2  could not make way").then_some(())
     });
     let list = list();
-    assert!(list.contains(&format!("uploader: process {}", uploader.pid())), "{list}");
+    assert!(list.contains(&format!("uploader: process {}", uploader.child(Role::Upload))), "{list}");
     assert!(list.contains("sent 1 file"), "{list}");
     drop(uploader);
     site.server = None;
     let uploader = site.upload(&[]);
     let line = wait_for("the error", SOON, || {
         let list = site.run(&["spool", "list"]).with_code(0).text().to_owned();
-        let process = format!("process {};", uploader.pid());
+        let process = format!("process {};", uploader.child(Role::Upload));
         let says = |line: &&str| line.contains(&process) && line.contains("Connection refused");
         list.lines().find(says).map(str::to_owned)
     });
