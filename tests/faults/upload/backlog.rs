@@ -54,8 +54,10 @@ fn after_a_day_without_a_server_the_youngest_files_arrive_the_fresh_ones_first()
     let expected: BTreeSet<String> = names[gone as usize..].iter().cloned().collect();
     assert_eq!(left, expected, "the oldest went first");
     println!("{gone} removed and counted, {} left in {} kilobytes", left.len(), kilobytes(&site));
+    // Files are of whole minutes: which of them is an hour old must not change while the fresh ones are sent.
+    wait_for("the middle of a minute", SOON, || (2..40).contains(&(now() % 60)).then_some(()));
     site.serve();
-    let is_fresh = |name: &String| name > &super::name(now() - 3600 + 5);
+    let is_fresh = |name: &String| name > &super::name(now() - 3600);
     let fresh = left.iter().filter(|name| is_fresh(name)).count();
     let uploader = site.upload(&[]);
     wait_for("the backlog", SOON, || (uploader.uploaded().len() > fresh + 2).then_some(()));
