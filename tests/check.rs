@@ -1,15 +1,11 @@
 //! `check`: problems at once, else what the sensor would do; and the shipped configuration.
 
-use crate::{
-    namespace::Namespace,
-    program::{self, Ended, SENSOR, Scratch},
-};
+use crate::program::{self, Ended, Scratch};
 use sie_dns_sensor::config::{self, Empty, Reload, SETTINGS, Setting, Settings};
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 /// The file as the old package shipped it, with every variable that it knew and left out put in.
@@ -118,15 +114,17 @@ fn all_interfaces_beside_others_are_refused() {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn the_kernel_filter_is_that_of_the_interfaces_frames() {
+    use crate::{namespace::Namespace, program::SENSOR};
     let Some(namespace) = Namespace::empty() else { return };
     namespace.ip(&["tuntap", "add", "tun0", "mode", "tun"]);
     namespace.link(&["set", "lo", "up"]);
     let scratch = Scratch::new();
     let file = scratch.file("conf", OLD);
     let with = |interfaces: &str| {
-        let mut command = Command::new("ip"); // which shows the namespace's /sys
+        let mut command = std::process::Command::new("ip"); // which shows the namespace's /sys
         command.args(["netns", "exec", &namespace.0, SENSOR, "check", "-c"]).arg(&file);
         let output = command.args(["--set", &format!("interface={interfaces}")]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();

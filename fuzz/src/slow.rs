@@ -41,8 +41,8 @@ pub fn message(bytes: &[u8]) -> Option<(u16, u16, Option<Vec<u8>>)> {
     Some((id, flags, Some(question)))
 }
 
-/// The bytes of the addresses in all Client Subnet options of a message whose records can all be walked; `None` if they
-/// cannot.
+/// The bytes of the addresses in all Client Subnet options of a message whose records can all be walked, and what stands
+/// behind them; `None` if they cannot.
 pub fn client_subnets(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
     let number = |at: usize| Some(usize::from(*bytes.get(at)?) * 256 + usize::from(*bytes.get(at + 1)?));
     let (questions, records) = (number(4)?, number(6)? + number(8)? + number(10)?);
@@ -78,6 +78,9 @@ pub fn client_subnets(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
             option = option_end;
         }
         at = end;
+    }
+    if at < bytes.len() {
+        found.push(at..bytes.len());
     }
     Some(found)
 }
